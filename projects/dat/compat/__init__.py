@@ -1,0 +1,16 @@
+"""Work-arounds for upstream bugs, one function each, naming the bug and the version.
+
+:func:`install` has to run before anything imports mmdet or mmpretrain; importing ``projects.dat``
+does that. It may be called any number of times.
+"""
+
+from .checkpoints import allow_mmengine_checkpoints
+from .mmcv_ext import supply_mmcv_ops
+
+__all__ = ['install']
+
+
+def install() -> None:
+    """Apply every work-around that this environment needs."""
+    supply_mmcv_ops()
+    allow_mmengine_checkpoints()
