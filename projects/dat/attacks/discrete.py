@@ -1,0 +1,178 @@
+"""Adversarial examples in the space of visual words."""
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .base import Attack
+from .controller import CodeChangeController
+from .perturbations import Size
+from .result import AttackResult, Objective
+
+VARIANTS = ('paper', 'released')
+
+
+class Tokenizer(Protocol):
+    """What the attack needs of a tokenizer; images are float32 (N, 3, H, W), RGB, 0..1."""
+
+    downscale: int
+
+    def tokenize(self, images: Tensor) -> Tensor:
+        """Images to LongTensor (N, ceil(H / downscale), ceil(W / downscale))."""
+
+    def detokenize(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+        """Tokens to images, cropped to ``size`` = (H, W)."""
+
+
+class DiscreteAttack(Attack):
+    """Discrete adversarial examples: the words that hurt the model, decoded again.
+
+    Paper: "Enhance the Visual Representation via Discrete Adversarial Training"
+    (https://arxiv.org/abs/2209.07735). Q(x) encodes an image, takes the nearest codebook entries
+    and decodes them. The whole of Q counts as the identity in the backward pass (straight-through),
+    so no gradient runs through the tokenizer.
+
+    Variants, which do differ:
+        - 'paper', Algorithm 1: the gradient g is taken at Q(x), and x_adv = Q(x + step(g)). With
+          alpha 0 no word changes. Further steps take the gradient at Q(x + delta).
+        - 'released', the authors' code (https://github.com/alibaba/easyrobust,
+          examples/imageclassification/imagenet/dat/main.py; there eps = alpha = 0.1, one step,
+          random_start = 0.8): PGD in pixels around Q(x), then x_adv = Q(Q(x) + delta). As Q is not
+          idempotent, some words differ from x's even with alpha 0.
+
+    In both, pixels are clamped to 0..1 before Q. Words count as changed against those of x.
+
+    Cost: ``steps`` objective calls, each one forward and one backward pass to the image. Tokenizer
+    passes (encode and decode): 2, and in the 'paper' variant 1 more per further step. The default
+    is thus one objective call and two tokenizer passes.
+
+    The tokenizer runs outside autocast and owns its precision; the objective runs in the caller's
+    autocast. Nothing waits for the device. A batch whose loss or gradient is not finite becomes its
+    reconstruction Q(x), with ``attack/skipped`` 1. The objective's effects on the model are not the
+    attack's concern: see :func:`isolate`.
+
+    Norm: L2, Linf or raw (alpha * g, the paper's formula as printed). The normalised L2 step is the
+    released code's and the default.
+
+    Args:
+        tokenizer: See :class:`Tokenizer`.
+        variant: 'paper' or 'released'. Defaults to 'paper'.
+        norm: 'L2', 'Linf' or 'raw'. Defaults to 'L2'.
+        alpha: Step size; for L2 the length of the whole image's step, in units of the 0..1 range.
+            Defaults to 0.1.
+        eps: Radius of the perturbation in the same norm (raw: L2), or None for no projection.
+            Defaults to None.
+        steps: Number of steps. Defaults to 1.
+        random_start: 'released' only: probability, drawn once per batch, of starting from Gaussian
+            noise of L2 length eps (Linf: uniform in -eps..eps). Defaults to 0.
+        loss_scale: Power of two on the loss in the backward pass, for float16. Defaults to 1024.
+        controller: Adapts alpha to a target share of changed words. Its alpha takes the place of
+            ``alpha``, and ``eps`` keeps its ratio to it. Defaults to None.
+
+    Shape:
+        - images: float32 (N, 3, H, W), RGB, 0..1.
+        - objective: maps such images to a 0-d loss, which the attack raises.
+        - mask: BoolTensor (N, 1, H, W), False where pixels must stay (padding), or None. Step norms
+          are over the allowed pixels; a word counts where any of its pixels is allowed.
+        - result: :class:`AttackResult`.
+
+    Raises:
+        ValueError: An argument is unknown or out of range, or the input is ill-shaped.
+
+    Example:
+        >>> attack = DiscreteAttack(tokenizer, controller=CodeChangeController())
+        >>> result = attack(images, lambda x: F.cross_entropy(model(x), labels))
+        >>> result.images, result.stats['attack/code_change']
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        variant: str = 'paper',
+        norm: str = 'L2',
+        alpha: float = 0.1,
+        eps: float | None = None,
+        steps: int = 1,
+        random_start: float = 0.0,
+        loss_scale: float = 1024.0,
+        controller: CodeChangeController | None = None,
+    ):
+        super().__init__(norm, alpha, eps, steps, random_start, loss_scale)
+        if variant not in VARIANTS:
+            raise ValueError(f'variant must be one of {", ".join(VARIANTS)}, not {variant!r}.')
+        if variant == 'paper' and random_start:
+            raise ValueError("random_start belongs to variant='released': set it to 0 for 'paper'.")
+        if controller is not None and eps is not None and not alpha:
+            raise ValueError('With a controller, eps keeps its ratio to alpha: let alpha exceed 0.')
+        self.tokenizer = tokenizer
+        self.variant = variant
+        self.controller = controller
+
+    @torch.no_grad()
+    def __call__(
+        self, images: Tensor, objective: Objective, mask: Tensor | None = None
+    ) -> AttackResult:
+        """Attack a batch; shapes as in the class docstring."""
+        mask = self._check(images, mask)
+        alpha, eps = self._sizes(images.device)
+
+        def decode(tokens: Tensor) -> Tensor:
+            with torch.autocast(images.device.type, enabled=False):
+                decoded = self.tokenizer.detokenize(tokens, size=tuple(images.shape[2:]))
+            return torch.where(mask, decoded, images)
+
+        clean = torch.where(mask, images.clamp(0, 1), images)
+        tokens = self._encode(clean)
+        reconstruction = decode(tokens)
+        if self.variant == 'paper':
+            point, stats = self._climb(
+                clean,
+                objective,
+                mask,
+                alpha,
+                eps,
+                view=lambda point: decode(self._encode(point)),
+                first_view=reconstruction,
+            )
+        else:
+            point, stats = self._climb(reconstruction, objective, mask, alpha, eps)
+
+        skipped = stats['attack/skipped'].bool()
+        adversarial = torch.where(skipped, tokens, self._encode(point))
+        allowed = F.max_pool2d(mask.float(), self.tokenizer.downscale, ceil_mode=True)[:, 0].bool()
+        changed = (adversarial != tokens) & allowed
+        stats['attack/code_change'] = changed.sum() / allowed.sum().clamp(min=1)
+        if self.controller is not None:
+            self.controller.update(stats['attack/code_change'], skipped)
+        return AttackResult(decode(adversarial), stats, reconstruction, changed)
+
+    def state_dict(self) -> dict:
+        """The generator's state, and the controller's if there is one."""
+        state = super().state_dict()
+        if self.controller is not None:
+            state['controller'] = self.controller.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict) -> None:
+        """Restore what :meth:`state_dict` gave; ValueError if only one side has a controller."""
+        if ('controller' in state) != (self.controller is not None):
+            has, lacks = ('state', 'attack') if self.controller is None else ('attack', 'state')
+            raise ValueError(
+                f'The {has} has a step-size controller and the {lacks} has none: resume with the '
+                'attack settings that the state was saved with.'
+            )
+        super().load_state_dict(state)
+        if self.controller is not None:
+            self.controller.load_state_dict(state['controller'])
+
+    def _encode(self, images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, enabled=False):
+            return self.tokenizer.tokenize(images)
+
+    def _sizes(self, device: torch.device) -> tuple[Size, Size | None]:
+        if self.controller is None:
+            return self.alpha, self.eps
+        alpha = self.controller.alpha(device)
+        return alpha, None if self.eps is None else self.eps * alpha / self.alpha

@@ -1,0 +1,256 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from projects.dat.attacks import CodeChangeController, DiscreteAttack
+
+ALGORITHM_1 = dict(variant='paper', norm='L2', alpha=0.5)
+VARIANTS = pytest.mark.parametrize('variant', ['paper', 'released'])
+
+
+def recompute(tokenizer, objective, images, variant, norm, alpha, eps=None, steps=1):
+    """The attack from its published description, image by image in float64."""
+    base = images if variant == 'paper' else tokenizer.reconstruct(images)
+    point = base.clone()
+    for _ in range(steps):
+        seen = tokenizer.reconstruct(point) if variant == 'paper' else point
+        gradients = objective.gradient(seen)
+        for i, g in enumerate(gradients):
+            step = {'L2': g / np.linalg.norm(g), 'Linf': np.sign(g), 'raw': g}[norm] * alpha
+            origin = base[i].double().numpy()
+            delta = point[i].double().numpy() - origin + step
+            if eps is not None and norm == 'Linf':
+                delta = np.clip(delta, -eps, eps)
+            elif eps is not None:
+                delta *= min(1, eps / np.linalg.norm(delta))
+            point[i] = torch.from_numpy(np.clip(origin + delta, 0, 1))
+    return point, tokenizer.tokenize(point)
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        ALGORITHM_1,
+        dict(variant='paper', norm='Linf', alpha=0.02),
+        dict(variant='paper', norm='raw', alpha=1e-4),
+        dict(variant='paper', norm='L2', alpha=0.5, steps=3),
+        dict(variant='paper', norm='L2', alpha=0.5, steps=3, eps=0.8),
+        dict(variant='paper', norm='raw', alpha=1e-4, steps=2, eps=0.3),
+        dict(variant='released', norm='L2', alpha=0.5, eps=0.5),
+        dict(variant='released', norm='L2', alpha=0.5, eps=0.8, steps=3),
+        dict(variant='released', norm='Linf', alpha=0.02, eps=0.03, steps=2),
+    ],
+    ids=lambda s: '-'.join(map(str, s.values())),
+)
+def test_attack_is_the_published_algorithm(tokenizer, images, objective, settings):
+    point, tokens = recompute(tokenizer, objective, images, **settings)
+    clean = tokenizer.tokenize(images)
+    tokenizer.encoded = tokenizer.decoded = 0
+    result = DiscreteAttack(tokenizer, **settings)(images, objective)
+
+    steps = settings.get('steps', 1)
+    passes = 1 + (steps if settings['variant'] == 'paper' else 1)
+    assert (objective.calls, tokenizer.encoded, tokenizer.decoded) == (steps, passes, passes)
+
+    assert torch.equal(result.images, tokenizer.detokenize(tokens, (36, 44)))
+    assert torch.equal(result.reconstruction, tokenizer.reconstruct(images))
+    assert torch.equal(result.changed, tokens != clean) and result.changed.any()
+    share = np.mean(tokens.numpy() != clean.numpy())
+    base = images if settings['variant'] == 'paper' else result.reconstruction
+    lengths = (point - base).double().flatten(1).norm(dim=1)
+    expected = {
+        'attack/code_change': share,
+        'attack/objective_before': objective(result.reconstruction).item(),
+        'attack/step_norm': lengths.mean().item(),
+        'attack/alpha': settings['alpha'],
+        'attack/skipped': 0,
+    }
+    assert result.stats.keys() == expected.keys()
+    for key, value in result.stats.items():
+        assert value.ndim == 0 and value.dtype == torch.float32
+        assert value.item() == pytest.approx(expected[key], rel=1e-4), key
+
+
+def test_defaults_are_algorithm_1_with_a_normalised_step():
+    attack = DiscreteAttack(tokenizer=None)
+    assert (attack.variant, attack.alpha, attack.steps, attack.eps) == ('paper', 0.1, 1, None)
+    assert attack.perturbation.step(torch.ones(1, 3, 2, 2), 1.0).norm().item() == pytest.approx(1)
+
+
+def test_alpha_zero_changes_no_word_in_the_paper_and_some_in_the_released_code(
+    tokenizer, images, objective
+):
+    paper = DiscreteAttack(tokenizer, 'paper', alpha=0.0)(images, objective)
+    assert paper.stats['attack/code_change'] == 0 and not paper.changed.any()
+    assert torch.equal(paper.images, tokenizer.reconstruct(images))
+    released = DiscreteAttack(tokenizer, 'released', alpha=0.0)(images, objective)
+    twice = tokenizer.reconstruct(tokenizer.reconstruct(images))
+    assert torch.equal(released.images, twice) and released.changed.any()
+
+
+@VARIANTS
+def test_each_image_is_attacked_as_if_alone(tokenizer, images, variant):
+    weight = torch.randn(3, 36, 44, generator=torch.Generator().manual_seed(4))
+    attack = DiscreteAttack(tokenizer, variant, alpha=0.5)
+    batch = attack(images, lambda x: (x * weight).sum())
+    alone = attack(images[:1], lambda x: (x * weight).sum())
+    assert alone.images.shape == (1, 3, 36, 44)
+    assert torch.equal(alone.images, batch.images[:1])
+    assert torch.equal(alone.changed, batch.changed[:1])
+
+
+@VARIANTS
+def test_mask_keeps_pixels_and_counts_only_allowed_words(
+    tokenizer, images, objective, mask, variant
+):
+    padded = torch.where(mask, images, -2.5)
+    seen = []
+
+    def recorded(x):
+        seen.append(x.detach())
+        return objective(x)
+
+    result = DiscreteAttack(tokenizer, variant, alpha=0.5)(padded, recorded, mask)
+    for shown in (result.images, result.reconstruction, *seen):
+        assert torch.equal(shown.masked_select(~mask), padded.masked_select(~mask))
+        assert not torch.equal(shown, padded)
+    allowed = torch.ones(3, 5, 6, dtype=torch.bool)
+    allowed[1, 3:] = False
+    allowed[1, :, 4:] = False
+    assert result.changed[allowed].any() and not result.changed[~allowed].any()
+    share = result.changed.sum().item() / allowed.sum().item()
+    assert result.stats['attack/code_change'].item() == pytest.approx(share)
+
+
+def test_what_lies_outside_the_mask_does_not_shorten_the_step(tokenizer, objective, mask):
+    images = torch.full((3, 3, 36, 44), 0.5)
+    result = DiscreteAttack(tokenizer, alpha=0.3)(images, objective, mask)
+    assert result.stats['attack/step_norm'].item() == pytest.approx(0.3, rel=1e-5)
+
+
+@pytest.mark.parametrize('steps', [1, 3])
+@pytest.mark.parametrize('what', ['loss nan', 'loss inf', 'gradient nan'])
+@VARIANTS
+def test_non_finite_batch_becomes_its_reconstruction(
+    tokenizer, images, objective, variant, what, steps
+):
+    def broken(x):
+        loss = objective(x)
+        if what == 'gradient nan':
+            return loss + (x[0, 0, 0, 0] * 0).sqrt()
+        return loss * (float('nan') if what == 'loss nan' else float('inf'))
+
+    controller = CodeChangeController(alpha=0.5)
+    attack = DiscreteAttack(tokenizer, variant, alpha=0.5, steps=steps, controller=controller)
+    result = attack(images, broken)
+    assert torch.equal(result.images, tokenizer.reconstruct(images))
+    assert result.stats['attack/skipped'] == 1 and result.stats['attack/code_change'] == 0
+    assert objective.calls == steps
+    assert controller.alpha(images.device).item() == pytest.approx(0.5)
+    assert attack(images, objective).stats['attack/skipped'] == 0
+
+
+def test_only_the_last_of_several_steps_being_non_finite_counts_too(tokenizer, images, objective):
+    def broken(x):
+        return objective(x) * (float('nan') if objective.calls == 2 else 1)
+
+    result = DiscreteAttack(tokenizer, alpha=0.5, steps=3)(images, broken)
+    assert result.stats['attack/skipped'] == 1
+    assert torch.equal(result.images, tokenizer.reconstruct(images))
+
+
+def test_random_start_repeats_with_the_seed_and_its_state(tokenizer, images, objective):
+    def build():
+        return DiscreteAttack(tokenizer, 'released', alpha=0.1, eps=1.0, random_start=0.5)
+
+    def run(attack):
+        return torch.stack([attack(images, objective).images for _ in range(5)])
+
+    global_state = torch.get_rng_state()
+    attack, other, third = build(), build(), build()
+    attack.seed(3)
+    other.seed(4)
+    first, state, then = run(attack), attack.state_dict(), run(attack)
+    assert not torch.equal(run(other), first)
+    other.seed(3)
+    assert torch.equal(run(other), first)
+    third.load_state_dict(state)
+    assert torch.equal(run(third), then)
+    assert torch.equal(torch.get_rng_state(), global_state)
+
+
+def test_controller_takes_over_alpha_and_scales_eps_with_it(tokenizer, images, objective):
+    controller = CodeChangeController(target=0.5, alpha=0.2)
+    attack = DiscreteAttack(tokenizer, alpha=0.1, eps=0.05, controller=controller)
+    images = 0.25 + images / 2
+    result = attack(images, objective)
+    assert result.stats['attack/alpha'].item() == pytest.approx(0.2)
+    assert result.stats['attack/step_norm'].item() == pytest.approx(0.1, rel=1e-4)
+    assert result.stats['attack/code_change'] < 0.5
+    again = attack(images, objective)
+    assert again.stats['attack/alpha'] > result.stats['attack/alpha']
+
+    restored = DiscreteAttack(tokenizer, alpha=0.1, eps=0.05, controller=CodeChangeController(0.5))
+    restored.load_state_dict(attack.state_dict())
+    ours, theirs = attack(images, objective), restored(images, objective)
+    assert torch.equal(ours.stats['attack/alpha'], theirs.stats['attack/alpha'])
+
+
+def test_controller_brings_a_tokenizer_to_the_target(tokenizer):
+    generator = torch.Generator().manual_seed(0)
+    attack = DiscreteAttack(tokenizer, controller=CodeChangeController(alpha=0.01))
+    changes = []
+    for _ in range(90):
+        images = torch.rand(2, 3, 40, 40, generator=generator)
+        weight = torch.randn(3, 40, 40, generator=generator)
+        result = attack(images, lambda x, weight=weight: (x * weight).sum())
+        changes.append(result.stats['attack/code_change'].item())
+    assert np.mean(changes[30:]) == pytest.approx(0.038, rel=0.15)
+
+
+@VARIANTS
+def test_objective_runs_in_the_callers_autocast_and_the_tokenizer_in_its_own_precision(
+    tokenizer, images, variant
+):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(3, 4, 4, stride=4)
+    types = []
+
+    def objective(x):
+        out = layer(x)
+        types.append(out.dtype)
+        return out.square().mean()
+
+    attack = DiscreteAttack(tokenizer, variant, alpha=0.5)
+    with torch.autocast('cpu', torch.bfloat16):
+        result = attack(images, objective)
+    assert types == [torch.bfloat16]
+    assert result.images.dtype == torch.float32 and result.stats['attack/skipped'] == 0
+    assert result.stats['attack/step_norm'] > 0
+    assert layer.weight.grad is None and not result.images.requires_grad
+
+
+def test_half_of_a_controller_is_refused(tokenizer):
+    plain = DiscreteAttack(tokenizer)
+    controlled = DiscreteAttack(tokenizer, controller=CodeChangeController())
+    for attack, other in ((plain, controlled), (controlled, plain)):
+        with pytest.raises(ValueError, match='controller'):
+            attack.load_state_dict(other.state_dict())
+
+
+@pytest.mark.parametrize(
+    'settings, named',
+    [
+        (dict(variant='easy'), "'easy'"),
+        (dict(norm='L1'), "'L1'"),
+        (dict(random_start=0.8, eps=0.1), 'released'),
+        (dict(variant='released', random_start=0.8), 'eps'),
+        (dict(alpha=-0.1), 'step size'),
+        (dict(steps=0), 'steps'),
+        (dict(alpha=0.0, eps=0.1, controller=CodeChangeController()), 'alpha'),
+    ],
+)
+def test_bad_settings_are_named(settings, named):
+    with pytest.raises(ValueError, match=named):
+        DiscreteAttack(None, **settings)
