@@ -1,0 +1,131 @@
+"""Fetching published weights into the user's cache."""
+
+import hashlib
+import logging
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import requests
+from tqdm import tqdm
+
+from .layout import TokenizerError
+from .presets import Preset
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 1 << 20
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/dat-mmdet``, by default ``~/.cache/dat-mmdet``."""
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'dat-mmdet'
+
+
+def fetch(name: str, preset: Preset, offline: bool) -> Path:
+    """Path of a preset's file in the cache, downloaded if it is not there yet.
+
+    An interrupted download goes on where it stopped; the file appears under its name only when it
+    is complete.
+
+    Raises:
+        TokenizerError: without network, on a server's refusal, or where the checksum differs.
+    """
+    target = cache_folder() / preset.file
+    if target.is_file():
+        return target
+    by_hand = (
+        f'get {preset.url} on another machine and put {preset.member or "the file"} at {target}'
+    )
+    if offline:
+        raise TokenizerError(
+            f'tokenizer {name}: expected {target}, found none and may not download (offline); {by_hand}'
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    logger.info(
+        'tokenizer %s: downloading %s (%s, license %s)',
+        name,
+        preset.url,
+        preset.size,
+        preset.license,
+    )
+    partial = target.with_suffix('.partial')
+    try:
+        _download(preset.url, partial)
+    except (requests.RequestException, OSError) as error:
+        raise TokenizerError(
+            f'tokenizer {name}: expected to download {preset.url}, found {_short(error)}; try again to go on where it '
+            f'stopped, or {by_hand}'
+        ) from error
+    _verify(name, preset, partial)
+    if preset.member:
+        partial = _extract(name, preset, partial)
+    os.replace(partial, target)
+    return target
+
+
+def _download(url: str, partial: Path) -> None:
+    """Append to ``partial`` what it lacks."""
+    have = partial.stat().st_size if partial.exists() else 0
+    headers = {'Range': f'bytes={have}-'} if have else {}
+    with requests.get(url, headers=headers, stream=True, timeout=30) as response:
+        if have and response.status_code == requests.codes.requested_range_not_satisfiable:
+            return  # All of it is there: the last run stopped between the download and the renaming.
+        response.raise_for_status()
+        if response.status_code != requests.codes.partial_content:
+            have = 0
+        length = response.headers.get('Content-Length')
+        total = have + int(length) if length else None
+        with (
+            open(partial, 'ab' if have else 'wb') as file,
+            tqdm(total=total, initial=have, unit='B', unit_scale=True, desc=partial.stem) as bar,
+        ):
+            for chunk in response.iter_content(_CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+    if total is not None and partial.stat().st_size != total:
+        raise OSError(f'{partial.stat().st_size:,} of {total:,} bytes')
+
+
+def _verify(name: str, preset: Preset, partial: Path) -> None:
+    if preset.sha256 is None:
+        return
+    digest = _sha256(partial)
+    if digest != preset.sha256:
+        partial.unlink()
+        raise TokenizerError(
+            f'tokenizer {name}: expected sha256 {preset.sha256}, found {digest} at {preset.url}; the download was '
+            'removed, try again or get the file from its publisher'
+        )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()  # Not hashlib.file_digest: Python 3.10 lacks it.
+    with open(path, 'rb') as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _extract(name: str, preset: Preset, archive: Path) -> Path:
+    extracted = archive.with_suffix('.extracted')
+    try:
+        with (
+            zipfile.ZipFile(archive) as zipped,
+            zipped.open(preset.member) as source,
+            open(extracted, 'wb') as sink,
+        ):
+            shutil.copyfileobj(source, sink)
+    except (zipfile.BadZipFile, KeyError) as error:
+        archive.unlink()
+        raise TokenizerError(
+            f'tokenizer {name}: expected a zip with {preset.member} at {preset.url}, found {_short(error)}; the '
+            'download was removed, try again'
+        ) from error
+    archive.unlink()
+    return extracted
+
+
+def _short(error: Exception) -> str:
+    return f'{type(error).__name__} ({str(error)[:120]})'

@@ -1,0 +1,138 @@
+"""The VQGAN of the published checkpoints, with their state-dict names."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import AttnBlock, Downsample, ResnetBlock, Upsample, normalization
+
+
+class _Level(nn.Module):
+    """The blocks of one resolution: residual blocks, attention behind each where asked, then a change of size."""
+
+    def __init__(self, in_channels: int, channels: int, num_blocks: int, attention: bool):
+        super().__init__()
+        widths = [in_channels] + [channels] * num_blocks
+        self.block = nn.ModuleList(
+            ResnetBlock(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.attn = nn.ModuleList(
+            AttnBlock(channels) for _ in range(num_blocks if attention else 0)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i, block in enumerate(self.block):
+            x = block(x)
+            if self.attn:
+                x = self.attn[i](x)
+        return x
+
+
+class _Middle(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.block_1 = ResnetBlock(channels, channels)
+        self.attn_1 = AttnBlock(channels)
+        self.block_2 = ResnetBlock(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block_2(self.attn_1(self.block_1(x)))
+
+
+class Encoder(nn.Module):
+    """(N, 3, H, W) in -1..1 -> (N, z_channels, H / 2^(levels - 1), W / 2^(levels - 1))."""
+
+    def __init__(
+        self, ch: int, ch_mult: tuple, num_res_blocks: int, attention: tuple, z_channels: int
+    ):
+        super().__init__()
+        widths = [ch * m for m in ch_mult]
+        self.conv_in = nn.Conv2d(3, ch, 3, padding=1)
+        self.down = nn.ModuleList()
+        for i, (a, b) in enumerate(zip([ch] + widths[:-1], widths, strict=True)):
+            level = _Level(a, b, num_res_blocks, attention[i])
+            if i < len(widths) - 1:
+                level.downsample = Downsample(b)
+            self.down.append(level)
+        self.mid = _Middle(widths[-1])
+        self.norm_out = normalization(widths[-1])
+        self.conv_out = nn.Conv2d(widths[-1], z_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv_in(x)
+        for level in self.down[:-1]:
+            h = level.downsample(level(h))
+        h = self.mid(self.down[-1](h))
+        return self.conv_out(F.silu(self.norm_out(h)))
+
+
+class Decoder(nn.Module):
+    """(N, z_channels, h, w) -> (N, 3, h * 2^(levels - 1), w * 2^(levels - 1)), about -1..1.
+
+    ``up`` is indexed by resolution, finest first as in the published files, and run from its end.
+    """
+
+    def __init__(
+        self, ch: int, ch_mult: tuple, num_res_blocks: int, attention: tuple, z_channels: int
+    ):
+        super().__init__()
+        widths = [ch * m for m in ch_mult]
+        self.conv_in = nn.Conv2d(z_channels, widths[-1], 3, padding=1)
+        self.mid = _Middle(widths[-1])
+        self.up = nn.ModuleList()
+        for i, (a, b) in enumerate(zip(widths[1:] + widths[-1:], widths, strict=True)):
+            level = _Level(a, b, num_res_blocks + 1, attention[i])
+            if i > 0:
+                level.upsample = Upsample(b)
+            self.up.append(level)
+        self.norm_out = normalization(ch * ch_mult[0])
+        self.conv_out = nn.Conv2d(ch * ch_mult[0], 3, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        h = self.mid(self.conv_in(z))
+        for level in reversed(self.up[1:]):
+            h = level.upsample(level(h))
+        h = self.up[0](h)
+        return self.conv_out(F.silu(self.norm_out(h)))
+
+
+class Codebook(nn.Module):
+    """The words: ``embedding.weight`` (K, D)."""
+
+    def __init__(self, num_codes: int, dim: int):
+        super().__init__()
+        self.embedding = nn.Embedding(num_codes, dim)
+        nn.init.uniform_(self.embedding.weight, -1 / num_codes, 1 / num_codes)
+
+
+class VQGAN(nn.Module):
+    """Encoder, codebook and decoder in the layout of taming-transformers and latent-diffusion.
+
+    Sources: Esser et al., 2021 (arXiv:2012.09841); layout of
+        https://ommer-lab.com/files/latent-diffusion/vq-f8.zip.
+
+    Args:
+        ch (int): Channels at full resolution, a multiple of 32.
+        ch_mult (tuple): Channel multiplier of each resolution; the downscale factor is 2^(len - 1).
+        num_res_blocks (int): Residual blocks of each encoder resolution (the decoder has one more).
+        attention (tuple): For each resolution, whether attention follows its blocks.
+        z_channels (int): Channels of the encoder's output.
+        num_codes (int): Number of words.
+        embed_dim (int): Dimension of a word.
+    """
+
+    def __init__(self, *, ch, ch_mult, num_res_blocks, attention, z_channels, num_codes, embed_dim):
+        super().__init__()
+        self.encoder = Encoder(ch, ch_mult, num_res_blocks, attention, z_channels)
+        self.decoder = Decoder(ch, ch_mult, num_res_blocks, attention, z_channels)
+        self.quantize = Codebook(num_codes, embed_dim)
+        self.quant_conv = nn.Conv2d(z_channels, embed_dim, 1)
+        self.post_quant_conv = nn.Conv2d(embed_dim, z_channels, 1)
+        self.downscale = 2 ** (len(ch_mult) - 1)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) in 0..1, H and W multiples of ``downscale`` -> (N, D, h, w) before quantization."""
+        return self.quant_conv(self.encoder(images * 2 - 1))
+
+    def decode(self, words: Tensor) -> Tensor:
+        """Word vectors (N, D, h, w) -> images (N, 3, H, W), about 0..1 (not clamped)."""
+        return (self.decoder(self.post_quant_conv(words)) + 1) / 2
