@@ -96,24 +96,24 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise _broken(path, 'safetensors file', error) from error
 
 
+class _Shell(dict):
+    """Stands in for a class of Lightning that a checkpoint names beside its weights."""
+
+
 def _read_pickle(path: Path):
-    """torch.load with weights_only, allowing for classes that the file names but whose objects nobody needs."""
-    shells: list = []
+    """torch.load with weights_only; Lightning's classes become empty shells."""
+    shells = {}
     while True:
+        allowed = [(shell, name) for name, shell in shells.items()]
         try:
-            with torch.serialization.safe_globals(shells):
+            with torch.serialization.safe_globals(allowed):
                 return torch.load(path, map_location='cpu', weights_only=True)
         except pickle.UnpicklingError as error:
-            found = re.search(r'GLOBAL (\S+) was not an allowed global', str(error))
-            name = found[1] if found else None
-            # Lightning writes its own classes (callbacks as keys) beside the state dict.
-            if (
-                name is None
-                or not name.startswith(('pytorch_lightning.', 'lightning.'))
-                or name in dict((known, cls) for cls, known in shells)
-            ):
+            # Each attempt names one class; Lightning writes few (its callbacks are keys).
+            found = re.search(r'GLOBAL ((?:pytorch_)?lightning\.\S+) was not', str(error))
+            if found is None or found[1] in shells:
                 raise _broken(path, 'PyTorch checkpoint', error) from error
-            shells.append((type('Shell', (), {}), name))
+            shells[found[1]] = type('_Shell', (_Shell,), {})
         except (RuntimeError, EOFError, OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise _broken(path, 'PyTorch checkpoint', error) from error
 

@@ -30,7 +30,8 @@ def nearest_codes(vectors: Tensor, codebook: Tensor) -> Tensor:
     """
     if vectors.ndim != 2 or codebook.ndim != 2 or vectors.shape[1] != codebook.shape[1]:
         raise ValueError(
-            f'expected vectors (M, D) and a codebook (K, D), got {tuple(vectors.shape)} and {tuple(codebook.shape)}'
+            f'expected vectors (M, D) and a codebook (K, D), got {tuple(vectors.shape)} and '
+            f'{tuple(codebook.shape)}'
         )
     codes = codebook.double()
     norms = codes.square().sum(dim=1)

@@ -40,7 +40,8 @@ def fetch(name: str, preset: Preset, offline: bool) -> Path:
     )
     if offline:
         raise TokenizerError(
-            f'tokenizer {name}: expected {target}, found none and may not download (offline); {by_hand}'
+            f'tokenizer {name}: expected {target}, found none and may not download (offline); '
+            f'{by_hand}'
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     logger.info(
@@ -55,7 +56,8 @@ def fetch(name: str, preset: Preset, offline: bool) -> Path:
         _download(preset.url, partial)
     except (requests.RequestException, OSError) as error:
         raise TokenizerError(
-            f'tokenizer {name}: expected to download {preset.url}, found {_short(error)}; try again to go on where it '
+            f'tokenizer {name}: expected to download {preset.url}, found {_short(error)}; try '
+            'again to go on where it '
             f'stopped, or {by_hand}'
         ) from error
     _verify(name, preset, partial)
@@ -71,7 +73,7 @@ def _download(url: str, partial: Path) -> None:
     headers = {'Range': f'bytes={have}-'} if have else {}
     with requests.get(url, headers=headers, stream=True, timeout=30) as response:
         if have and response.status_code == requests.codes.requested_range_not_satisfiable:
-            return  # All of it is there: the last run stopped between the download and the renaming.
+            return  # Complete: the last run stopped before the renaming.
         response.raise_for_status()
         if response.status_code != requests.codes.partial_content:
             have = 0
@@ -95,7 +97,8 @@ def _verify(name: str, preset: Preset, partial: Path) -> None:
     if digest != preset.sha256:
         partial.unlink()
         raise TokenizerError(
-            f'tokenizer {name}: expected sha256 {preset.sha256}, found {digest} at {preset.url}; the download was '
+            f'tokenizer {name}: expected sha256 {preset.sha256}, found {digest} at {preset.url}; '
+            'the download was '
             'removed, try again or get the file from its publisher'
         )
 
@@ -120,7 +123,8 @@ def _extract(name: str, preset: Preset, archive: Path) -> Path:
     except (zipfile.BadZipFile, KeyError) as error:
         archive.unlink()
         raise TokenizerError(
-            f'tokenizer {name}: expected a zip with {preset.member} at {preset.url}, found {_short(error)}; the '
+            f'tokenizer {name}: expected a zip with {preset.member} at {preset.url}, found '
+            f'{_short(error)}; the '
             'download was removed, try again'
         ) from error
     archive.unlink()

@@ -1,4 +1,4 @@
-"""A VQGAN small enough that the tokenizer no longer dominates the cost of discrete adversarial training."""
+"""A VQGAN small enough not to dominate the cost of discrete adversarial training."""
 
 from collections import OrderedDict
 
@@ -78,7 +78,7 @@ class FastVQGAN(nn.Module):
         self.quantize = Codebook(num_codes, embed_dim)
 
     def encode(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) in 0..1, H and W multiples of 8 -> (N, D, H / 8, W / 8) before quantization."""
+        """(N, 3, H, W) in 0..1, H and W multiples of 8 -> (N, D, H / 8, W / 8), not quantized."""
         return self.encoder(images * 2 - 1)
 
     def decode(self, words: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Building blocks of the published VQGAN layout (Esser et al., 2021, arXiv:2012.09841, appendix A)."""
+"""Building blocks of the published VQGAN layout (Esser et al., arXiv:2012.09841, appendix A)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ class AttnBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves H and W; the published weights expect one row and column of zeros at the bottom and the right only."""
+    """Halves H and W; the published weights expect zeros at the bottom and the right only."""
 
     def __init__(self, channels: int):
         super().__init__()

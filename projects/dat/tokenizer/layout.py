@@ -10,7 +10,7 @@ from .vqgan import VQGAN
 
 
 class TokenizerError(ValueError):
-    """A tokenizer that cannot be had: one sentence with what was expected, what was found and the cure."""
+    """A tokenizer that cannot be had: one sentence with expectation, finding and cure."""
 
 
 def build_network(state_dict: Mapping[str, Tensor], source: str) -> nn.Module:
@@ -28,15 +28,18 @@ def build_network(state_dict: Mapping[str, Tensor], source: str) -> nn.Module:
     if make is None or 'quantize.embedding.weight' not in state_dict:
         some = ', '.join(sorted(state_dict)[:3]) or 'no tensor'
         raise TokenizerError(
-            f'{source}: expected a VQGAN with keys such as encoder.conv_in.weight and quantize.embedding.weight, '
-            f'found {len(state_dict)} keys such as {some}; use a checkpoint of taming-transformers, latent-diffusion '
+            f'{source}: expected a VQGAN with keys such as encoder.conv_in.weight and '
+            'quantize.embedding.weight, '
+            f'found {len(state_dict)} keys such as {some}; use a checkpoint of '
+            'taming-transformers, latent-diffusion '
             'or tools/train_vqgan.py'
         )
     try:
         network = make(state_dict)
     except (KeyError, IndexError, ValueError) as error:
         raise TokenizerError(
-            f'{source}: expected the complete state dict of a VQGAN, found no consistent layout ({error}); '
+            f'{source}: expected the complete state dict of a VQGAN, found no consistent layout '
+            f'({error}); '
             'the file is incomplete or of another architecture'
         ) from error
     _load(network, state_dict, source)
@@ -50,21 +53,24 @@ def _load(network: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> 
     for problem, keys in (('without', missing), ('with the unknown', unexpected)):
         if keys:
             raise TokenizerError(
-                f'{source}: expected the {len(expected)} tensors of a {type(network).__name__}, found a file {problem} '
-                f'{keys[0]}{f" and {len(keys) - 1} more" if len(keys) > 1 else ""}; it is incomplete or of another '
+                f'{source}: expected the {len(expected)} tensors of a {type(network).__name__}, '
+                f'found a file {problem} '
+                f'{keys[0]}{f" and {len(keys) - 1} more" if len(keys) > 1 else ""}; it is '
+                'incomplete or of another '
                 'architecture'
             )
     for key, tensor in expected.items():
         if state_dict[key].shape != tensor.shape:
             raise TokenizerError(
-                f'{source}: expected {key} of shape {tuple(tensor.shape)}, found {tuple(state_dict[key].shape)}; '
+                f'{source}: expected {key} of shape {tuple(tensor.shape)}, found '
+                f'{tuple(state_dict[key].shape)}; '
                 'the file mixes two architectures'
             )
     network.load_state_dict({key: tensor.float() for key, tensor in state_dict.items()})
 
 
 def _count(state_dict: Mapping[str, Tensor], pattern: str) -> int:
-    """One more than the largest number that the group of ``pattern`` matches at the start of a key, or 0."""
+    """One more than the largest number in the group of ``pattern`` over all keys, or 0."""
     found = (re.match(pattern, key) for key in state_dict)
     return max((int(match[1]) + 1 for match in found if match), default=0)
 

@@ -41,7 +41,8 @@ def load_tokenizer(
         path = name
     else:
         raise TokenizerError(
-            f'expected the name of a tokenizer ({", ".join([*BUNDLED, *PUBLISHED])}) or a path to a .ckpt, .pth or '
+            f'expected the name of a tokenizer ({", ".join([*BUNDLED, *PUBLISHED])}) or a path to '
+            'a .ckpt, .pth or '
             f'.safetensors file, found {name!r}; check the spelling'
         )
     network = build_network(read_state_dict(path), source=str(path))

@@ -1,4 +1,4 @@
-"""Training-time vector quantization: straight-through estimator, EMA codebook, dead-code restarts."""
+"""Vector quantization in training: straight-through, EMA codebook, dead-code restarts."""
 
 import torch
 import torch.distributed as dist
@@ -67,7 +67,7 @@ class EMAQuantizer(nn.Module):
 
     @torch.no_grad()
     def _restart(self, dead: Tensor, vectors: Tensor) -> None:
-        """Put dead words on random vectors, at the mean use so that they get time to find followers."""
+        """Put dead words on random vectors, at the mean use: they get time to find followers."""
         picked = vectors[torch.randint(len(vectors), (int(dead.sum()),), device=vectors.device)]
         if dist.is_initialized():
             dist.broadcast(picked, src=0)

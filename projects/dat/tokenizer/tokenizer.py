@@ -101,7 +101,7 @@ class Tokenizer(nn.Module):
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
-    """Pad (N, C, H, W) at the bottom and the right by reflection until H and W are multiples of ``multiple``."""
+    """Pad (N, C, H, W) at the bottom and the right by reflection to multiples of ``multiple``."""
     height, width = images.shape[-2:]
     bottom, right = -height % multiple, -width % multiple
     if not (bottom or right):

@@ -7,7 +7,7 @@ from .layers import AttnBlock, Downsample, ResnetBlock, Upsample, normalization
 
 
 class _Level(nn.Module):
-    """The blocks of one resolution: residual blocks, attention behind each where asked, then a change of size."""
+    """One resolution: residual blocks, attention behind each where asked, then a change of size."""
 
     def __init__(self, in_channels: int, channels: int, num_blocks: int, attention: bool):
         super().__init__()
@@ -130,7 +130,7 @@ class VQGAN(nn.Module):
         self.downscale = 2 ** (len(ch_mult) - 1)
 
     def encode(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) in 0..1, H and W multiples of ``downscale`` -> (N, D, h, w) before quantization."""
+        """(N, 3, H, W) in 0..1, sides multiples of ``downscale`` -> (N, D, h, w), not quantized."""
         return self.quant_conv(self.encoder(images * 2 - 1))
 
     def decode(self, words: Tensor) -> Tensor:

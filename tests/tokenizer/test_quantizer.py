@@ -1,0 +1,68 @@
+import pytest
+import torch
+from torch import nn
+
+from projects.dat.tokenizer import EMAQuantizer
+
+
+def make(num_codes=4, dim=2, **options):
+    torch.manual_seed(0)
+    return EMAQuantizer(nn.Parameter(torch.zeros(num_codes, dim)), **options)
+
+
+def grid(vectors):
+    """(M, D) -> (1, D, 1, M)."""
+    return vectors.T[None, :, None]
+
+
+def test_gradient_passes_straight_through():
+    quantizer = make().eval()
+    quantizer.codebook.data = torch.eye(4)[:, :2] * 3
+    z = grid(torch.tensor([[2.0, 0.5], [0.1, 4.0]])).requires_grad_()
+    words, commitment, indices = quantizer(z)
+    assert indices.flatten().tolist() == [0, 1]
+    assert torch.equal(words.detach(), grid(torch.tensor([[3.0, 0.0], [0.0, 3.0]])))
+    # Mean over elements of the squared distances 1, 0.25, 0.01 and 1.
+    assert commitment.item() == pytest.approx((1 + 0.25 + 0.01 + 1) / 4)
+    weights = torch.randn_like(words)
+    (gradient,) = torch.autograd.grad((words * weights).sum(), z)
+    assert torch.equal(gradient, weights)
+
+
+def test_the_codebook_is_not_the_optimizers():
+    assert not make().codebook.requires_grad
+
+
+def test_the_first_batch_places_the_words_on_data():
+    quantizer = make(num_codes=16)
+    vectors = 5 + torch.randn(200, 2)
+    quantizer(grid(vectors))
+    assert (torch.cdist(quantizer.codebook, vectors).amin(1) < 0.5).all()
+
+
+def test_words_converge_to_the_means_of_clusters():
+    quantizer = make(num_codes=4, decay=0.8)
+    centers = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0], [9.0, 9.0]])
+    for _ in range(100):
+        quantizer(grid(centers.repeat(50, 1) + 0.1 * torch.randn(200, 2)))
+    nearest = torch.cdist(centers, quantizer.codebook).amin(1)
+    assert (nearest < 0.1).all()
+
+
+def test_dead_words_are_restarted():
+    quantizer = make(num_codes=8, decay=0.5)
+    quantizer(grid(torch.randn(500, 2)))
+    quantizer.codebook.data[3] = 1e6
+    for _ in range(20):
+        _, _, indices = quantizer(grid(torch.randn(500, 2)))
+    assert quantizer.codebook.abs().max() < 10
+    assert len(indices.unique()) == 8
+
+
+def test_eval_changes_nothing():
+    quantizer = make()
+    quantizer(grid(torch.randn(100, 2)))
+    quantizer.eval()
+    before = {k: v.clone() for k, v in quantizer.state_dict().items()}
+    quantizer(grid(torch.randn(100, 2)))
+    assert all(torch.equal(v, before[k]) for k, v in quantizer.state_dict().items())
