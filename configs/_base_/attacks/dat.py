@@ -1,0 +1,22 @@
+# Discrete Adversarial Training (arXiv:2209.07735): inherit it beside any MMDetection config.
+#
+#   _base_ = ['mmdet::retinanet/retinanet_r18_fpn_1x_coco.py', './_base_/attacks/dat.py']
+#
+# Every entry can be changed on the command line, e.g.
+#   --cfg-options adversarial.hook.tokenizer=openimages_f8_16384 adversarial.hook.attack.steps=2
+adversarial = dict(
+    data_preprocessor=dict(type='AdversarialDetDataPreprocessor', assembly='concat'),
+    # What two forward passes through one BN do, as in the released classification code.
+    split_bn='shared',
+    hook=dict(
+        type='AdversarialTrainingHook',
+        tokenizer='fast_f8_4096',
+        # The step is per image, so the same alpha changes fewer words of a larger image: the
+        # controller holds the share that did best in the paper (table 8).
+        attack=dict(
+            type='DiscreteAttack',
+            variant='paper',
+            norm='L2',
+            controller=dict(type='CodeChangeController', target=0.038))),
+    random_state=dict(type='RandomStateHook'),
+    visualization=dict(type='AttackVisualizationHook', interval=500))

@@ -1,0 +1,27 @@
+"""MMEngine glue: adversarial data preprocessors, hooks, split batch norm, tokenizer training."""
+
+from .adversarial_config import apply_adversarial
+from .adversarial_hook import AdversarialTrainingHook
+from .adversary import Adversary
+from .loading import LoadImageFromFile
+from .preprocessor import AdversarialDetDataPreprocessor
+from .random_state_hook import RandomStateHook, seed_worker
+from .split_bn import SplitBN, SplitSyncBN
+from .tokenizer_training import ImageFiles, ReconstructionMetric, TokenizerTraining
+from .visualization_hook import AttackVisualizationHook
+
+__all__ = [
+    'AdversarialDetDataPreprocessor',
+    'AdversarialTrainingHook',
+    'Adversary',
+    'AttackVisualizationHook',
+    'ImageFiles',
+    'LoadImageFromFile',
+    'RandomStateHook',
+    'ReconstructionMetric',
+    'SplitBN',
+    'SplitSyncBN',
+    'TokenizerTraining',
+    'apply_adversarial',
+    'seed_worker',
+]

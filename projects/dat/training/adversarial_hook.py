@@ -1,0 +1,145 @@
+"""The hook that owns tokenizer and attack."""
+
+import hashlib
+
+import torch
+import torch.distributed as dist
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS, TASK_UTILS
+
+from projects.dat import attacks
+from projects.dat.tokenizer import DEFAULT_TOKENIZER, load_tokenizer
+
+from .adversary import Adversary
+from .split_bn import set_route
+
+for _class in (attacks.DiscreteAttack, attacks.PixelAttack, attacks.CodeChangeController):
+    TASK_UTILS.register_module(module=_class)
+
+
+@HOOKS.register_module()
+class AdversarialTrainingHook(Hook):
+    """Builds the attack and binds it, with the model, to the data preprocessor.
+
+    The tokenizer lives here, outside the module tree: it is in no checkpoint, optimizer, DDP bucket
+    or averaged model. Statistics of the attack are gathered on the device and logged as
+    ``attack/...``, the mean since the last log; ``attack/skipped`` counts all batches whose loss or
+    gradient was not finite. The attack's state travels in the checkpoint.
+
+    Args:
+        attack (dict): Config of ``DiscreteAttack`` or ``PixelAttack`` (without tokenizer). Defaults
+            to dict(type='DiscreteAttack').
+        tokenizer (str | dict | None): What ``load_tokenizer`` takes: a name, a path, or a dict of
+            its arguments; None for attacks without one. Defaults to the bundled tokenizer.
+        loss_pattern (str): See :class:`Adversary`. Defaults to 'loss', all losses.
+        interval (int): Iterations between logs. Defaults to 50.
+    """
+
+    # Before the hooks that log.
+    priority = 'NORMAL'
+
+    def __init__(
+        self,
+        attack: dict | None = None,
+        tokenizer: str | dict | None = DEFAULT_TOKENIZER,
+        loss_pattern: str = 'loss',
+        interval: int = 50,
+    ):
+        self.attack_cfg = attack or dict(type='DiscreteAttack')
+        self.tokenizer_cfg = tokenizer
+        self.loss_pattern = loss_pattern
+        self.interval = interval
+        self.adversary = None
+        self._state = None
+        self._sums = {}
+        self._count = 0
+        self._skipped = 0
+
+    def before_train(self, runner) -> None:
+        """Build everything; the model is on its device and loaded by now, and EMA has its copy."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        preprocessor = model.data_preprocessor
+        if not hasattr(preprocessor, 'bind'):
+            raise TypeError(
+                'AdversarialTrainingHook expected an adversarial data preprocessor such as '
+                f'AdversarialDetDataPreprocessor, found {type(preprocessor).__name__}'
+            )
+        attack = self._build_attack(next(model.parameters()).device)
+        if self._state is not None:
+            attack.load_state_dict(self._state)
+        self.adversary = Adversary(attack, model, self.loss_pattern)
+        set_route(
+            self.adversary.batch_norms, 'split' if preprocessor.assembly == 'concat' else 'main'
+        )
+        preprocessor.bind(self.adversary)
+
+    def _build_attack(self, device: torch.device):
+        cfg = dict(self.attack_cfg)
+        if isinstance(cfg.get('controller'), dict):
+            cfg['controller'] = TASK_UTILS.build(cfg['controller'])
+        if self.tokenizer_cfg is not None:
+            args = self.tokenizer_cfg
+            args = dict(args) if isinstance(args, dict) else dict(name_or_path=args)
+            cfg['tokenizer'] = load_tokenizer(**args).to(device)
+        return TASK_UTILS.build(cfg)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        """Fresh random numbers from (seed, rank, iteration): a restart repeats them."""
+        key = f'{runner.seed}/{get_rank()}/{runner.iter}'.encode()
+        seed = int.from_bytes(hashlib.sha256(key).digest()[:8], 'big') >> 1
+        self.adversary.attack.seed(seed)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """Gather the statistics; log them, and synchronize the step size, every few iterations."""
+        self._synchronize_step_size()
+        for name, value in self.adversary.stats.items():
+            # The loss of a skipped batch need not be finite.
+            self._sums[name] = self._sums.get(name, 0) + value.nan_to_num(0, 0, 0)
+        self._count += 1
+        if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
+            self._log(runner)
+
+    def _synchronize_step_size(self) -> None:
+        """Ranks see different images; the mean of their step sizes is the batch's."""
+        controller = getattr(self.adversary.attack, 'controller', None)
+        if controller is not None and dist.is_initialized() and dist.get_world_size() > 1:
+            dist.all_reduce(controller.log_alpha)
+            controller.log_alpha /= dist.get_world_size()
+
+    def _log(self, runner) -> None:
+        totals = torch.stack(list(self._sums.values())).tolist()  # the one wait for the device
+        totals = dict(zip(self._sums, totals, strict=True))
+        skipped = int(totals.pop('attack/skipped'))
+        attacked = max(self._count - skipped, 1)
+        for name, total in totals.items():
+            runner.message_hub.update_scalar(f'train/{name}', total / attacked)
+        if skipped and not self._skipped:
+            runner.logger.warning(
+                f'{skipped} of the last {self._count} batches had a loss or gradient that was not '
+                'finite and trained on their reconstruction; attack/skipped counts them from here'
+            )
+        self._skipped += skipped
+        runner.message_hub.update_scalar('train/attack/skipped', self._skipped)
+        self._sums, self._count = {}, 0
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Add the attack's state."""
+        if self.adversary is not None:
+            checkpoint['adversarial_training'] = dict(
+                attack=self.adversary.attack.state_dict(), skipped=self._skipped
+            )
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Take the attack's state, when resuming; the attack is built later."""
+        saved = checkpoint.get('adversarial_training')
+        if runner._resume and saved is not None:
+            self._state = saved['attack']
+            self._skipped = saved['skipped']
+
+    def after_train(self, runner) -> None:
+        """Let go of the model."""
+        set_route(self.adversary.batch_norms, 'main')
+        self.adversary.model.data_preprocessor.unbind()
+        self.adversary = None

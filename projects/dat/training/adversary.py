@@ -1,0 +1,90 @@
+"""An attack aimed at a model in training."""
+
+import copy
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from projects.dat.attacks import AttackResult, isolate
+from projects.dat.attacks.base import Attack
+
+from .split_bn import route_batch_norm, split_batch_norms
+
+
+@dataclass
+class Adversary:
+    """Runs an attack against the training loss of a model, without leaving a trace in the model.
+
+    Args:
+        attack: From ``projects.dat.attacks``.
+        model: The unwrapped model; its ``forward(inputs, data_samples, mode='loss')`` is attacked.
+        loss_pattern: Regular expression; of the model's losses those whose name it is found in
+            count. Names differ by head: ``loss`` is all of them, ``cls`` usually
+            the classification, ``bbox|iou`` the boxes.
+
+    Attributes:
+        stats: Of the last attack, 0-d tensors on the device.
+        keep_result: Set it to have the next result kept.
+        kept: (images, mask, data_samples, AttackResult) of the last call with ``keep_result``.
+    """
+
+    attack: Attack
+    model: nn.Module
+    loss_pattern: str = 'loss'
+    keep_result: bool = False
+    kept: tuple | None = None
+
+    def __post_init__(self):
+        self.batch_norms = split_batch_norms(self.model)
+        # AdvProp: adversarial images are the auxiliary batch norm's business, also when made.
+        auxiliary = any(norm.split == 'aux' for norm in self.batch_norms)
+        self.route = 'aux' if auxiliary else 'main'
+        self.stats = {}
+
+    def __call__(
+        self,
+        images: Tensor,
+        mask: Tensor,
+        to_inputs: Callable[[Tensor], Tensor],
+        data_samples: list,
+    ) -> AttackResult:
+        """Attack a batch.
+
+        Args:
+            images: (N, 3, H, W), RGB, 0..1.
+            mask: BoolTensor (N, 1, H, W), False where pixels must stay.
+            to_inputs: From images to the model's inputs, differentiable.
+            data_samples: The targets; the model gets copies, as some heads edit them.
+        """
+
+        def objective(candidate: Tensor) -> Tensor:
+            samples = copy.deepcopy(data_samples)
+            losses = self.model(to_inputs(candidate), samples, mode='loss')
+            return self._total(losses)
+
+        with isolate(self.model), route_batch_norm(self.batch_norms, self.route):
+            result = self.attack(images, objective, mask)
+        self.stats = result.stats
+        if self.keep_result:
+            self.keep_result = False
+            self.kept = (images, mask, data_samples, result)
+        return result
+
+    def _total(self, losses: dict) -> Tensor:
+        """Sum of the chosen losses, as MMEngine's ``parse_losses`` sums all of them."""
+        chosen = {
+            name: value
+            for name, value in losses.items()
+            if 'loss' in name and re.search(self.loss_pattern, name)
+        }
+        if not chosen:
+            raise ValueError(
+                f'expected losses whose name matches {self.loss_pattern!r}, found '
+                f'{", ".join(losses)}; change loss_pattern of the AdversarialTrainingHook'
+            )
+        terms = []
+        for value in chosen.values():
+            terms += value if isinstance(value, list) else [value]
+        return sum(term.mean() for term in terms)

@@ -1,0 +1,134 @@
+"""What tools/train.py and tools/test.py share: arguments, config, errors that people can read."""
+
+import argparse
+import os
+import os.path as osp
+import sys
+import time
+import traceback
+from collections.abc import Callable
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.registry import build_functions
+
+from projects.dat.errors import UserError
+
+from . import preflight
+from .adversarial_config import apply_adversarial
+from .data_root import set_data_root
+
+RANK_0_HEAD_START = 15.0  # seconds; ranks start that far apart at most
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that training and testing share, named as MMDetection names them."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--work-dir', help='folder for logs and checkpoints (default: work_dirs/<config name>)'
+    )
+    parser.add_argument(
+        '--data-root',
+        metavar='PATH',
+        help='where the data is: sets data_root of every data set, and the evaluators follow',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change entries of the config, e.g. train_cfg.max_epochs=3 key="[a,b]" (no spaces)',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how processes are started; tools/dist_*.sh set it',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='for launchers')
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and apply the shared arguments to it.
+
+    Raises:
+        UserError: The config or a ``--cfg-options`` entry cannot be read.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if args.launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise UserError(
+            '--launcher pytorch needs processes started by torchrun, but RANK is not set: use '
+            'tools/dist_train.sh or tools/dist_test.sh'
+        )
+    if not osp.isfile(args.config):
+        raise UserError(f'the config {args.config} does not exist: give one of configs/*.py')
+    try:
+        cfg = Config.fromfile(args.config)
+    except Exception as error:  # a config is a program: anything may go wrong in it
+        raise UserError(
+            f'the config {args.config} cannot be read: {type(error).__name__}: {error}'
+        ) from error
+    if args.data_root is not None:
+        set_data_root(cfg, args.data_root)
+    try:
+        cfg.merge_from_dict(args.cfg_options or {})
+    except (AssertionError, KeyError, TypeError) as error:
+        raise UserError(f'--cfg-options does not fit {args.config}: {error}') from None
+    apply_adversarial(cfg)
+    cfg.launcher = args.launcher
+    if args.launcher != 'none' and not torch.cuda.is_available():
+        cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})  # NCCL is for GPUs only
+    name = osp.splitext(osp.basename(args.config))[0]
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+    return cfg
+
+
+def check_once(cfg: Config, mode: str) -> None:
+    """Run :func:`preflight.check` in one process of each machine.
+
+    The others go on to the process group, where they wait for it.
+    """
+    if _local_rank() == 0:
+        preflight.check(cfg, mode)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a tool; for a mistake of the user, print one sentence and exit with status 2.
+
+    Taken for such mistakes: :class:`UserError`, also from a loader's worker process, and what
+    classes raise when they refuse the arguments that the config gives them.
+    """
+    try:
+        main()
+    except Exception as error:
+        message = _message(error)
+        if message is None:
+            raise
+        if _local_rank():
+            # torchrun ends all ranks as soon as one exits: where all of them meet the same
+            # mistake, rank 0 shall be the only one that speaks.
+            time.sleep(RANK_0_HEAD_START)
+        print(f'error: {message}', file=sys.stderr)
+        sys.exit(2)
+
+
+def _local_rank() -> int:
+    return int(os.environ.get('LOCAL_RANK', 0))
+
+
+def _message(error: Exception) -> str | None:
+    if isinstance(error, UserError):
+        # A loader's worker puts its whole stack trace into the message, the sentence last.
+        kind = f'{UserError.__module__}.{UserError.__qualname__}: '
+        return str(error).strip().splitlines()[-1].removeprefix(kind)
+    if isinstance(error, (TypeError, ValueError, KeyError, AssertionError)) and error.args:
+        frames = list(traceback.walk_tb(error.__traceback__))
+        files = [frame.f_code.co_filename for frame, _ in frames]
+        if build_functions.__file__ in files:
+            last = len(files) - 1 - files[::-1].index(build_functions.__file__)
+            below = [frame.f_code.co_name for frame, _ in frames[last + 1:]]
+            if not below or below[0] == '__init__':
+                kind = frames[last][0].f_locals.get('obj_cls')
+                text = error.args[0] if isinstance(error, KeyError) else error
+                return f'the config of {kind.__name__} is refused: {text}' if kind else str(text)
+    return None

@@ -1,0 +1,44 @@
+"""Everything about a config that can be checked before a run starts.
+
+A run that fails after an hour of loading, or trains on shifted labels without a word, costs far
+more than these seconds. Every finding is a :class:`projects.dat.errors.UserError` of one sentence.
+"""
+
+from mmengine.config import Config
+
+from .data import check_data
+from .model import check_amp, check_class_count, check_input_size
+from .weights import check_load_from, check_pretrained, check_tokenizer
+
+__all__ = ['check']
+
+
+def check(cfg: Config, mode: str = 'train') -> None:
+    """Check a config and what it points at, quick things first.
+
+    Looked at: the device for AMP, the input size, data folders, annotation files, images, class
+    names and their number, the weights to start from and the tokenizer. Data sets that do not read
+    COCO's format, and files that are not on a local disk, are passed over. Weights given as a URL
+    are downloaded to torch hub's cache, as the run would do.
+
+    Args:
+        cfg (Config): A whole MMEngine config.
+        mode (str): 'train' (the train and val loaders) or 'test'. Defaults to 'train'.
+
+    Raises:
+        UserError: The first thing found amiss.
+    """
+    if mode not in ('train', 'test'):
+        raise ValueError(f"mode must be 'train' or 'test', but got {mode!r}")
+    splits = ['train', 'val'] if mode == 'train' else ['test']
+    splits = [split for split in splits if cfg.get(f'{split}_dataloader')]
+    if mode == 'train':
+        check_amp(cfg)
+    check_input_size(cfg, splits)
+    classes = check_data(cfg, splits)
+    if classes is not None:
+        check_class_count(cfg, classes)
+    check_load_from(cfg)
+    if mode == 'train':
+        check_pretrained(cfg)
+        check_tokenizer(cfg)

@@ -1,0 +1,64 @@
+"""Pictures of an attack."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.utils import draw_bounding_boxes, make_grid
+
+from projects.dat.attacks import AttackResult
+
+_RED = torch.tensor([1.0, 0.1, 0.1]).view(3, 1, 1)
+
+COLUMNS = ('clean', 'reconstruction', 'adversarial', 'difference', 'changed words')
+
+
+def attack_sheet(
+    images: Tensor,
+    mask: Tensor,
+    result: AttackResult,
+    boxes: list[Tensor] | None = None,
+    gain: float = 5.0,
+    max_images: int | None = None,
+) -> np.ndarray:
+    """One row an image: clean, reconstruction, adversarial, amplified difference, changed words.
+
+    The difference is adversarial minus reconstruction, times ``gain``, around mid-gray: what the
+    attack did, apart from what the tokenizer cannot draw. Changed words are red on the darkened
+    image. A pixel attack has no reconstruction and no words: the clean image stands in.
+
+    Args:
+        images: (N, 3, H, W), RGB, 0..1.
+        mask: BoolTensor (N, 1, H, W), False on padding.
+        result: Of the attack on them.
+        boxes: For each image (n, 4) in pixels, x1 y1 x2 y2; drawn on clean and adversarial.
+        gain: Factor on the difference. Defaults to 5.
+        max_images: Rows at the most. Defaults to None, all.
+
+    Returns:
+        uint8 array (height, width, 3), RGB.
+    """
+    cells = []
+    for i in range(len(images[:max_images])):
+        clean, adversarial = images[i], result.images[i]
+        base = clean if result.reconstruction is None else result.reconstruction[i]
+        difference = torch.where(mask[i], 0.5 + gain * (adversarial - base), 0.5)
+        words = clean.mean(dim=0, keepdim=True).expand_as(clean) * 0.6
+        if result.changed is not None:
+            words = torch.where(_pixels_of(result.changed[i], clean), _RED.to(clean), words)
+        row = [clean, base, adversarial, difference, words]
+        row = [cell.detach().float().cpu().clamp(0, 1) for cell in row]
+        if boxes is not None and len(boxes[i]):
+            for j in (0, 2):
+                row[j] = draw_bounding_boxes(row[j], boxes[i].cpu(), colors='yellow', width=2)
+        cells += row
+    sheet = make_grid(torch.stack(cells), nrow=len(COLUMNS), padding=4, pad_value=1.0)
+    return (sheet * 255).round().byte().permute(1, 2, 0).numpy()
+
+
+def _pixels_of(changed: Tensor, image: Tensor) -> Tensor:
+    """Words (h, w) to pixels (1, H, W); a word is a square whose side is a power of two."""
+    side = 2 ** round(math.log2(image.shape[-1] / changed.shape[-1]))
+    pixels = changed.repeat_interleave(side, dim=0).repeat_interleave(side, dim=1)
+    return pixels[None, : image.shape[-2], : image.shape[-1]]

@@ -1,0 +1,160 @@
+"""The part that train.py and test.py share: arguments into configs, mistakes into sentences."""
+
+import argparse
+import re
+
+import pytest
+from mmengine.registry import Registry
+
+from projects.dat.errors import UserError
+from projects.dat.training import cli
+from tests.training.coco_case import coco_config
+from tools.train import apply_arguments
+
+THINGS = Registry('thing', scope='cli_test', locations=['projects.dat.errors'])
+
+
+@THINGS.register_module()
+class Thing:
+    def __init__(self, alpha=1.0):
+        if alpha < 0:
+            raise ValueError(f'alpha must be at least 0, but got {alpha}')
+        self.inner = THINGS.build(dict(type='Thang')) if alpha == 7 else None
+
+    def work(self):
+        raise ValueError('a bug')
+
+
+def _args(*argv):
+    parser = argparse.ArgumentParser()
+    cli.add_arguments(parser)
+    return parser.parse_args([str(a) for a in argv])
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    for name in ('LOCAL_RANK', 'RANK'):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def config(tmp_path):
+    file = tmp_path / 'small.py'
+    file.write_text(coco_config('data/own').pretty_text)
+    return file
+
+
+def test_shared_arguments(config):
+    cfg = cli.load_config(_args(
+        config, '--data-root', '/new', '--cfg-options', 'model.bbox_head.num_classes=5',
+        'val_dataloader.dataset.data_root=/newer', 'model.backbone.init_cfg=None',
+    ))
+    assert cfg.work_dir == 'work_dirs/small'
+    assert cfg.launcher == 'none'
+    assert cfg.model.bbox_head.num_classes == 5
+    assert cfg.model.backbone.init_cfg is None
+    assert cfg.train_dataloader.dataset.data_root == '/new'
+    assert cfg.val_dataloader.dataset.data_root == '/newer'
+    assert cli.load_config(_args(config, '--work-dir', 'runs/a')).work_dir == 'runs/a'
+
+
+def test_processes_without_gpu_talk_over_gloo(config, monkeypatch):
+    monkeypatch.setenv('RANK', '0')
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    assert cli.load_config(_args(config, '--launcher', 'pytorch')).env_cfg.dist_cfg.backend == 'gloo'
+
+
+BAD_ARGUMENTS = {
+    'no config': (lambda c: ['nowhere.py'], ['config nowhere.py does not exist']),
+    'syntax': (lambda c: [_written(c, 'model = dict(')], ['small.py cannot be read', 'SyntaxError']),
+    'base': (lambda c: [_written(c, "_base_ = 'gone.py'")], ['cannot be read', 'gone.py']),
+    'index': (lambda c: [c, '--cfg-options', 'train_dataloader.dataset.pipeline.9.type=X'],
+              ['--cfg-options does not fit', '9']),
+    'launcher': (lambda c: [c, '--launcher', 'pytorch'], ['torchrun', 'tools/dist_train.sh']),
+}
+
+
+def _written(config, text):
+    config.write_text(text)
+    return config
+
+
+@pytest.mark.parametrize(('arguments', 'expected'), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
+def test_bad_arguments(config, arguments, expected):
+    with pytest.raises(UserError) as caught:
+        cli.load_config(_args(*arguments(config)))
+    for part in expected:
+        assert part in str(caught.value)
+
+
+def _train_args(**changes):
+    return argparse.Namespace(
+        **{'config': 'c.py', 'amp': False, 'auto_scale_lr': False, 'resume': None, **changes}
+    )
+
+
+def test_training_arguments():
+    cfg = coco_config('data/own')
+    cfg.auto_scale_lr = dict(base_batch_size=16)
+    apply_arguments(cfg, _train_args(amp=True, auto_scale_lr=True, resume='auto'))
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    assert cfg.optim_wrapper.loss_scale == 'dynamic'
+    assert cfg.auto_scale_lr.enable
+    assert cfg.resume and cfg.load_from is None
+    apply_arguments(cfg, _train_args(resume='epoch_3.pth'))
+    assert cfg.resume and cfg.load_from == 'epoch_3.pth'
+
+
+def test_auto_scale_needs_a_base():
+    with pytest.raises(UserError, match='base_batch_size'):
+        apply_arguments(coco_config('data/own'), _train_args(auto_scale_lr=True))
+
+
+REFUSED = {
+    'user error': (lambda: _raise(UserError('no such thing: make one')), 'no such thing: make one'),
+    'unknown key': (lambda: THINGS.build(dict(type='Thing', beta=1)), "Thing.*'beta'"),
+    'range': (lambda: THINGS.build(dict(type='Thing', alpha=-1)),
+              'the config of Thing is refused: alpha must be at least 0, but got -1'),
+    'unknown type': (lambda: THINGS.build(dict(type='Thing', alpha=7)), 'Thang is not in the'),
+}
+
+
+def _raise(error):
+    raise error
+
+
+@pytest.mark.parametrize(('main', 'sentence'), REFUSED.values(), ids=REFUSED)
+def test_mistakes_become_sentences(capsys, main, sentence):
+    with pytest.raises(SystemExit) as exit_:
+        cli.run(main)
+    assert exit_.value.code == 2
+
+    assert re.search(f'^error: .*{sentence}', capsys.readouterr().err)
+
+
+@pytest.mark.parametrize('main', [
+    lambda: THINGS.build(dict(type='Thing')).work(),
+    lambda: _raise(ValueError('a bug')),
+    lambda: _raise(RuntimeError('out of memory')),
+])
+def test_bugs_keep_their_trace(main):
+    with pytest.raises((ValueError, RuntimeError)):
+        cli.run(main)
+
+
+def test_other_ranks_let_rank_0_speak_first(capsys, monkeypatch):
+    spoken_at = []
+    monkeypatch.setenv('LOCAL_RANK', '1')
+    monkeypatch.setattr('time.sleep', lambda s: spoken_at.append((s, capsys.readouterr().err)))
+    with pytest.raises(SystemExit):
+        cli.run(lambda: _raise(UserError('broken')))
+    assert spoken_at == [(cli.RANK_0_HEAD_START, '')]
+    assert 'error: broken' in capsys.readouterr().err
+
+
+def test_only_the_first_rank_of_a_machine_checks(config, monkeypatch):
+    cfg = cli.load_config(_args(config))
+    with pytest.raises(UserError, match='data/own'):
+        cli.check_once(cfg, 'train')
+    monkeypatch.setenv('LOCAL_RANK', '1')
+    cli.check_once(cfg, 'train')

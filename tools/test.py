@@ -1,0 +1,46 @@
+"""Evaluate a checkpoint: `python tools/test.py CONFIG CHECKPOINT`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import projects.dat  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
+
+from mmdet.evaluation import DumpDetResults  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+
+from projects.dat.errors import UserError  # noqa: E402
+from projects.dat.training import cli  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    cli.add_arguments(parser)
+    parser.add_argument('checkpoint', help='a .pth file that tools/train.py saved, or a URL')
+    parser.add_argument('--out', metavar='FILE', help='write the predictions to a .pkl file')
+    parser.add_argument(
+        '--show-dir', metavar='DIR', help='draw predictions beside ground truth; below the work dir'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        raise UserError(f'--out writes a pickle, but got {args.out}: name a .pkl file')
+    cfg = cli.load_config(args)
+    cfg.load_from = args.checkpoint
+    if args.show_dir:
+        hook = dict(type='DetVisualizationHook', draw=True, test_out_dir=args.show_dir)
+        cfg.merge_from_dict({'default_hooks.visualization': hook})
+    cli.check_once(cfg, 'test')
+    runner = Runner.from_cfg(cfg)
+    if args.out:
+        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+    runner.test()
+
+
+if __name__ == '__main__':
+    cli.run(main)
