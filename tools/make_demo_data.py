@@ -176,7 +176,12 @@ def _write_split(root: Path, split: str, count: int, parameters: DemoData) -> No
                 'iscrowd': 0,
             })
     categories = [{'id': i + 1, 'name': name} for i, name in enumerate(CLASSES)]
-    content = {'images': images, 'annotations': annotations, 'categories': categories}
+    content = {
+        'info': {'description': 'drawn objects on photographs', **asdict(parameters)},
+        'images': images,
+        'annotations': annotations,
+        'categories': categories,
+    }
     (root / 'annotations' / f'instances_{split}.json').write_text(json.dumps(content))
 
 

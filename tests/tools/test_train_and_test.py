@@ -1,6 +1,7 @@
 """tools/train.py and tools/test.py as a user runs them."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -16,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def _run(tool, *arguments, cwd):
     return subprocess.run(
         [sys.executable, '-W', 'ignore', str(ROOT / 'tools' / tool), *map(str, arguments)],
-        cwd=cwd, capture_output=True, text=True,
+        cwd=cwd, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'},
     )
 
 

@@ -61,12 +61,13 @@ def test_shared_arguments(config):
 def test_processes_without_gpu_talk_over_gloo(config, monkeypatch):
     monkeypatch.setenv('RANK', '0')
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
-    assert cli.load_config(_args(config, '--launcher', 'pytorch')).env_cfg.dist_cfg.backend == 'gloo'
+    cfg = cli.load_config(_args(config, '--launcher', 'pytorch'))
+    assert cfg.env_cfg.dist_cfg.backend == 'gloo'
 
 
 BAD_ARGUMENTS = {
     'no config': (lambda c: ['nowhere.py'], ['config nowhere.py does not exist']),
-    'syntax': (lambda c: [_written(c, 'model = dict(')], ['small.py cannot be read', 'SyntaxError']),
+    'syntax': (lambda c: [_written(c, 'a = dict(')], ['small.py cannot be read', 'SyntaxError']),
     'base': (lambda c: [_written(c, "_base_ = 'gone.py'")], ['cannot be read', 'gone.py']),
     'index': (lambda c: [c, '--cfg-options', 'train_dataloader.dataset.pipeline.9.type=X'],
               ['--cfg-options does not fit', '9']),

@@ -28,7 +28,10 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=16,
     num_workers=4,
-    persistent_workers=True,
+    # Fresh workers and fresh seeds each epoch: other augmentations than in the epoch before, and
+    # those of an uninterrupted run after a restart.
+    persistent_workers=False,
+    worker_init_fn=dict(type='seed_worker'),
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,

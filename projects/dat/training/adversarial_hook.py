@@ -66,7 +66,7 @@ class AdversarialTrainingHook(Hook):
                 'AdversarialTrainingHook expected an adversarial data preprocessor such as '
                 f'AdversarialDetDataPreprocessor, found {type(preprocessor).__name__}'
             )
-        attack = self._build_attack(next(model.parameters()).device)
+        attack = self.build_attack(next(model.parameters()).device)
         if self._state is not None:
             attack.load_state_dict(self._state)
         self.adversary = Adversary(attack, model, self.loss_pattern)
@@ -75,7 +75,8 @@ class AdversarialTrainingHook(Hook):
         )
         preprocessor.bind(self.adversary)
 
-    def _build_attack(self, device: torch.device):
+    def build_attack(self, device: torch.device):
+        """The attack, with its tokenizer on ``device``."""
         cfg = dict(self.attack_cfg)
         if isinstance(cfg.get('controller'), dict):
             cfg['controller'] = TASK_UTILS.build(cfg['controller'])

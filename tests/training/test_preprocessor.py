@@ -1,0 +1,236 @@
+import copy
+
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+from torch import nn
+
+from projects.dat.attacks import DiscreteAttack, PixelAttack
+from projects.dat.tokenizer import FastVQGAN, Tokenizer
+from projects.dat.training import AdversarialDetDataPreprocessor, Adversary, SplitBN
+from projects.dat.training.split_bn import set_route, split_batch_norms
+
+OPTIONS = dict(
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True,
+    pad_size_divisor=32,
+)
+
+
+class Detector(nn.Module):
+    """Just enough of a detector: batch norm, dropout, losses that need the targets."""
+
+    def __init__(self, preprocessor, norm=nn.BatchNorm2d):
+        super().__init__()
+        self.data_preprocessor = preprocessor
+        self.conv = nn.Conv2d(3, 8, 3, stride=2)
+        self.norm = norm(8)
+        self.drop = nn.Dropout(0.3)
+        self.seen = []
+
+    def forward(self, inputs, data_samples, mode):
+        assert mode == 'loss'
+        x = self.drop(self.norm(self.conv(inputs)).relu())
+        for sample in data_samples:
+            # Some heads of MMDetection edit their targets.
+            sample.gt_instances.bboxes *= 2
+        boxes = sum(sample.gt_instances.bboxes.sum() for sample in data_samples)
+        return dict(
+            loss_cls=[x.square().mean(), x.mean()],
+            loss_bbox=(x * 0.1).square().mean() * (1 + boxes * 1e-3),
+            accuracy=x.mean(),
+        )
+
+
+def batch(*shapes, boxes=1):
+    """Loaded images (uint8, BGR) with ``boxes`` boxes each."""
+    torch.manual_seed(1)
+    data = dict(inputs=[], data_samples=[])
+    for h, w in shapes:
+        data['inputs'].append(torch.randint(0, 256, (3, h, w), dtype=torch.uint8))
+        sample = DetDataSample(metainfo=dict(img_shape=(h, w)))
+        sample.gt_instances = InstanceData(
+            bboxes=torch.tensor([[2.0, 2, 20, 20]] * boxes).view(-1, 4),
+            labels=torch.zeros(boxes, dtype=torch.long),
+        )
+        data['data_samples'].append(sample)
+    return data
+
+
+def make(attack=None, assembly='concat', norm=nn.BatchNorm2d, **options):
+    torch.manual_seed(0)
+    tokenizer = Tokenizer(FastVQGAN(width=8, num_codes=64))
+    tokenizer.codebook.normal_()
+    preprocessor = AdversarialDetDataPreprocessor(assembly=assembly, **{**OPTIONS, **options})
+    model = Detector(preprocessor, norm).train()
+    adversary = Adversary(attack or DiscreteAttack(tokenizer, alpha=5.0), model)
+    preprocessor.bind(adversary)
+    return model, adversary
+
+
+def test_concat_puts_the_adversarial_batch_behind_the_clean_one():
+    model, adversary = make()
+    data = batch((64, 64), (64, 64))
+    expected = batch((64, 64), (64, 64))
+    plain = super(AdversarialDetDataPreprocessor, model.data_preprocessor).forward(data, True)
+    out = model.data_preprocessor(batch((64, 64), (64, 64)), training=True)
+    assert torch.equal(out['inputs'][:2], plain['inputs'])
+    assert out['inputs'].shape == (4, 3, 64, 64)
+    assert (out['inputs'][2:] != plain['inputs']).float().mean() > 0.9
+    samples = out['data_samples']
+    assert len(samples) == 4 and len({id(s.gt_instances) for s in samples}) == 4
+    for sample in samples:  # not those that the attack's forward pass doubled
+        before = expected['data_samples'][0].gt_instances.bboxes
+        assert torch.equal(sample.gt_instances.bboxes, before)
+
+
+def test_adversarial_images_are_the_attacks():
+    """The attack sees RGB in 0..1, and its result arrives normalized."""
+    model, adversary = make()
+    adversary.keep_result = True
+    out = model.data_preprocessor(batch((64, 64)), training=True)
+    images, _, _, result = adversary.kept
+    assert torch.allclose(images[0], batch((64, 64))['inputs'][0].flip(0) / 255, atol=1e-6)
+    mean, std = (torch.tensor(OPTIONS[k]).view(3, 1, 1) for k in ('mean', 'std'))
+    expected = (result.images * 255 - mean) / std
+    torch.testing.assert_close(out['inputs'][1:], expected)
+    assert not adversary.keep_result
+
+
+def test_replace_gives_the_adversarial_batch_alone():
+    both, adversary = make()
+    alone, other = make(assembly='replace')
+    expected = both.data_preprocessor(batch((64, 64)), training=True)['inputs'][1:]
+    out = alone.data_preprocessor(batch((64, 64)), training=True)
+    assert torch.equal(out['inputs'], expected)
+    assert len(out['data_samples']) == 1
+
+
+@pytest.mark.parametrize('pad_value', [0, 114])
+def test_padding_stays_exactly_as_it_came(pad_value):
+    model, _ = make(pad_value=pad_value)
+    out = model.data_preprocessor(batch((40, 64), (64, 33)), training=True)['inputs']
+    assert out.shape == (4, 3, 64, 64)
+    for half in (out[:2], out[2:]):
+        assert (half[0, :, 40:] == pad_value).all()
+        assert (half[1, :, :, 33:] == pad_value).all()
+    assert (out[2, :, :40] != out[0, :, :40]).any()
+
+
+@pytest.mark.parametrize('shapes', [[(64, 64)], [(30, 41)], [(64, 64), (10, 50), (33, 7)]])
+@pytest.mark.parametrize('boxes', [0, 2])
+def test_any_batch(shapes, boxes):
+    model, adversary = make()
+    out = model.data_preprocessor(batch(*shapes, boxes=boxes), training=True)
+    assert len(out['inputs']) == len(out['data_samples']) == 2 * len(shapes)
+    assert out['inputs'].isfinite().all()
+    assert adversary.stats['attack/skipped'] == 0
+
+
+@pytest.mark.parametrize(
+    'attack', [None, PixelAttack('Linf', eps=8 / 255, step_size=2 / 255, steps=2)]
+)
+def test_the_attack_leaves_no_trace(attack):
+    model, _ = make(attack)
+    state = copy.deepcopy(model.state_dict())
+    flags = [p.requires_grad for p in model.parameters()]
+    data = batch((64, 64), (64, 48))
+    rng = torch.get_rng_state()
+    model.data_preprocessor(data, training=True)
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+    assert [p.requires_grad for p in model.parameters()] == flags
+    assert all(p.grad is None for p in model.parameters())
+    assert model.training and model.norm.training and model.drop.training
+    assert torch.equal(torch.get_rng_state(), rng)
+
+
+def test_outside_training_it_is_a_plain_preprocessor():
+    model, _ = make()
+    model.data_preprocessor.unbind()
+    out = model.data_preprocessor(batch((40, 64)), training=False)
+    assert out['inputs'].shape == (1, 3, 64, 64)
+
+
+def test_training_without_an_attack_raises():
+    model, _ = make()
+    model.data_preprocessor.unbind()
+    with pytest.raises(RuntimeError, match='AdversarialTrainingHook'):
+        model.data_preprocessor(batch((64, 64)), training=True)
+
+
+def test_copies_of_the_model_do_not_copy_the_tokenizer():
+    model, adversary = make()
+    twin = copy.deepcopy(model)
+    assert twin.data_preprocessor.adversary is adversary
+    assert not any('tokenizer' in key or 'codebook' in key for key in model.state_dict())
+    assert len(list(model.modules())) == len(list(twin.modules()))
+
+
+@pytest.mark.parametrize(
+    'pattern, names',
+    [
+        ('loss', ['loss_cls', 'loss_bbox']),
+        ('cls', ['loss_cls']),
+        ('bbox|iou', ['loss_bbox']),
+    ],
+)
+def test_attacked_losses(pattern, names):
+    model, adversary = make()
+    adversary.loss_pattern = pattern
+    losses = dict(
+        loss_cls=[torch.tensor(1.0), torch.tensor([2.0, 4.0])],
+        loss_bbox=torch.tensor(8.0),
+        accuracy=torch.tensor(99.0),
+    )
+    expected = dict(loss_cls=4.0, loss_bbox=8.0)
+    assert adversary._total(losses) == sum(expected[name] for name in names)
+
+
+def test_a_pattern_without_a_match_names_the_losses():
+    model, adversary = make()
+    adversary.loss_pattern = 'centerness'
+    with pytest.raises(ValueError, match='loss_cls, loss_bbox'):
+        model.data_preprocessor(batch((64, 64)), training=True)
+
+
+@pytest.mark.parametrize('split, route', [('shared', 'main'), ('aux', 'aux')])
+def test_the_attack_goes_through_the_right_batch_norm(split, route):
+    routes = []
+
+    class Recording(SplitBN):
+        def forward(self, x):
+            routes.append((self.route, len(x)))
+            return super().forward(x)
+
+    model, _ = make(norm=lambda c: Recording(c, split=split))
+    set_route(split_batch_norms(model), 'split')
+    model.data_preprocessor(batch((64, 64)), training=True)
+    assert routes == [(route, 1)]
+    assert model.norm.route == 'split'
+
+
+def test_a_loss_that_is_not_finite_leaves_the_reconstruction():
+    model, adversary = make()
+    model.conv.bias.data.fill_(float('nan'))
+    adversary.keep_result = True
+    out = model.data_preprocessor(batch((64, 64)), training=True)
+    images, _, _, result = adversary.kept
+    assert adversary.stats['attack/skipped'] == 1
+    assert torch.equal(result.images, result.reconstruction)
+    assert out['inputs'].isfinite().all()
+
+
+def test_bf16_autocast():
+    model, adversary = make()
+    with torch.autocast('cpu', torch.bfloat16):
+        out = model.data_preprocessor(batch((64, 64)), training=True)
+    assert out['inputs'].dtype == torch.float32
+    assert adversary.stats['attack/skipped'] == 0
+    assert adversary.stats['attack/code_change'] > 0
+
+
+def test_unknown_assembly():
+    with pytest.raises(ValueError, match="got 'mix'"):
+        AdversarialDetDataPreprocessor(assembly='mix')

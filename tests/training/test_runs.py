@@ -1,0 +1,188 @@
+"""Short real runs: EfficientDet with DAT on a few drawn images."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
+
+from projects.dat.training import apply_adversarial
+from tools.make_demo_data import make_demo_data
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def data_root(tmp_path_factory):
+    return make_demo_data(tmp_path_factory.mktemp('data') / 'demo', train=4, val=2, size=128)
+
+
+def config(data_root, work_dir, **options):
+    cfg = Config.fromfile(ROOT / 'configs/dat_efficientdet_demo.py')
+    cfg.merge_from_dict(
+        {
+            'train_dataloader.dataset.data_root': str(data_root),
+            'train_dataloader.batch_size': 2,
+            'val_dataloader.dataset.data_root': str(data_root),
+            'val_evaluator.ann_file': f'{data_root}/annotations/instances_val2017.json',
+            'train_cfg.max_epochs': 2,
+            'train_cfg.val_interval': 1,
+            'model.neck.num_stages': 1,
+            # Dropout and drop path: random numbers in the model itself.
+            'model.backbone.drop_path_rate': 0.2,
+            'default_hooks.logger.interval': 1,
+            'adversarial.hook.interval': 1,
+            **options,
+        }
+    )
+    cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
+    apply_adversarial(cfg)
+    cfg.work_dir = str(work_dir)
+    cfg.experiment_name = f'{work_dir.name}_{len(list(work_dir.parent.iterdir()))}'
+    return cfg
+
+
+def saved(work_dir, epoch=2):
+    return torch.load(work_dir / f'epoch_{epoch}.pth', weights_only=True)
+
+
+class Kill(Hook):
+    """Ends the process's work in the first iteration of the second epoch."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.epoch == 1:
+            raise KeyboardInterrupt
+
+
+EMA = dict(
+    type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.2, update_buffers=True, priority=49
+)
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(data_root, tmp_path_factory):
+    work_dir = tmp_path_factory.mktemp('uninterrupted')
+    cfg = config(data_root, work_dir, custom_hooks=[EMA])
+    Runner.from_cfg(cfg).train()
+    return work_dir
+
+
+def test_a_killed_run_resumes_to_the_same_bits(data_root, uninterrupted, tmp_path):
+    cfg = config(data_root, tmp_path, custom_hooks=[EMA])
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(Kill())
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    torch.manual_seed(999)  # a new process has other random states
+    cfg = config(data_root, tmp_path, custom_hooks=[EMA])
+    cfg.resume = True
+    Runner.from_cfg(cfg).train()
+    expected, found = saved(uninterrupted), saved(tmp_path)
+    assert_equal(found['state_dict'], expected['state_dict'])
+    assert_equal(found['ema_state_dict'], expected['ema_state_dict'])
+    controllers = [c['adversarial_training']['attack']['controller'] for c in (found, expected)]
+    assert_equal(*controllers)
+    assert 'random_states' in found
+
+
+def assert_equal(found, expected):
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert torch.equal(found[key], value), key
+
+
+def test_the_checkpoint_is_a_plain_efficientdets(uninterrupted):
+    state_dict = saved(uninterrupted)['state_dict']
+    assert not any('quantize' in key or 'encoder' in key for key in state_dict)
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(ROOT / 'configs/efficientdet_512.py')
+    cfg.merge_from_dict({'model.neck.num_stages': 1, 'model.bbox_head.num_classes': 5})
+    cfg.model.backbone.init_cfg = None
+    model = MODELS.build(cfg.model)
+    model.load_state_dict({k: v for k, v in state_dict.items() if '.aux.' not in k}, strict=True)
+
+
+def test_it_logs_and_draws_the_attack(uninterrupted):
+    (log,) = uninterrupted.glob('*/*.log')
+    text = log.read_text()
+    for name in ('code_change', 'objective_before', 'step_norm', 'alpha', 'skipped'):
+        assert f'attack/{name}: ' in text
+    assert list(uninterrupted.glob('*/vis_data/vis_image/attack_*.png'))
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'optim_wrapper.accumulative_counts': 2},
+        {'adversarial.split_bn': 'aux'},
+        {'adversarial.split_bn': None, 'adversarial.data_preprocessor.assembly': 'replace'},
+        {
+            'adversarial.hook.tokenizer': None,
+            'adversarial.hook.attack': dict(
+                type='PixelAttack', norm='Linf', eps=0.03, step_size=0.03, steps=1, _delete_=True
+            ),
+        },
+    ],
+    ids=['accumulation', 'auxiliary batch norm', 'replace', 'pixel attack'],
+)
+def test_variants_train(data_root, tmp_path, options):
+    options = {'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 9, **options}
+    Runner.from_cfg(config(data_root, tmp_path, **options)).train()
+    state_dict = saved(tmp_path, epoch=1)['state_dict']
+    assert all(value.isfinite().all() for value in state_dict.values())
+    assert any('.aux.' in k for k in state_dict) == (options.get('adversarial.split_bn') == 'aux')
+
+
+SCRIPT = """
+import sys, hashlib
+sys.path.insert(0, {root!r})
+import projects.dat, torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+torch.set_num_threads(1)
+cfg = Config.fromfile({cfg!r})
+runner = Runner.from_cfg(cfg)
+runner.train()
+digest = hashlib.sha256()
+for key, value in sorted(runner.model.module.state_dict().items()):
+    if 'running_' not in key:
+        digest.update(value.numpy().tobytes())
+print('DIGEST', runner.rank, digest.hexdigest(), flush=True)
+"""
+
+
+@pytest.mark.parametrize('norm', ['SplitBN', 'SplitSyncBN'])
+def test_two_processes_hold_equal_weights(data_root, tmp_path, norm):
+    cfg = config(data_root, tmp_path / 'run', **{'train_cfg.max_epochs': 1})
+    if norm == 'SplitBN':
+        for part in (cfg.model.backbone, cfg.model.neck, cfg.model.bbox_head):
+            part.norm_cfg.type = norm
+    cfg.merge_from_dict(
+        {
+            'train_dataloader.batch_size': 1,
+            'train_dataloader.num_workers': 0,
+            'train_dataloader.persistent_workers': False,
+            'train_cfg.val_interval': 9,
+            'env_cfg.dist_cfg.backend': 'gloo',
+            'launcher': 'pytorch',
+        }
+    )
+    cfg.dump(str(tmp_path / 'cfg.py'))
+    (tmp_path / 'script.py').write_text(SCRIPT.format(root=str(ROOT), cfg=str(tmp_path / 'cfg.py')))
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2']
+    command += ['--master_port=0', '--rdzv-backend=c10d', '--rdzv-endpoint=localhost:0']
+    result = subprocess.run(
+        [*command, str(tmp_path / 'script.py')],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+    )
+    digests = [line.split()[2] for line in result.stdout.splitlines() if line.startswith('DIGEST')]
+    assert len(digests) == 2, result.stderr[-3000:]
+    assert digests[0] == digests[1]

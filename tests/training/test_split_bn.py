@@ -1,0 +1,127 @@
+import copy
+
+import pytest
+import torch
+from mmcv.cnn import build_norm_layer
+from torch import nn
+
+from projects.dat.training.split_bn import SplitBN, SplitSyncBN, route_batch_norm, set_route
+
+OPTIONS = dict(eps=1e-3, momentum=0.01)
+
+
+def pair(split, kind=SplitBN):
+    """A split batch norm and a plain one with the same weights and statistics."""
+    torch.manual_seed(0)
+    plain = nn.BatchNorm2d(3, **OPTIONS)
+    nn.init.normal_(plain.weight)
+    nn.init.normal_(plain.bias)
+    plain(torch.randn(4, 3, 5, 5))
+    norm = kind(3, split=split, **OPTIONS)
+    norm.load_state_dict(plain.state_dict(), strict=True)
+    return norm, plain
+
+
+def halves():
+    return torch.randn(2, 3, 6, 6) + 1, torch.randn(2, 3, 6, 6) * 3
+
+
+@pytest.mark.parametrize('kind', [SplitBN, SplitSyncBN])
+def test_shared_is_two_passes_through_one_batch_norm(kind):
+    norm, plain = pair('shared', kind)
+    clean, adversarial = halves()
+    set_route([norm], 'split')
+    out = norm(torch.cat([clean, adversarial]))
+    assert torch.equal(out, torch.cat([plain(clean), plain(adversarial)]))
+    for key, value in plain.state_dict().items():
+        assert torch.equal(norm.state_dict()[key], value), key
+
+
+def test_aux_is_two_batch_norms():
+    norm, main = pair('aux')
+    auxiliary = copy.deepcopy(main)
+    clean, adversarial = halves()
+    set_route([norm], 'split')
+    out = norm(torch.cat([clean, adversarial]))
+    assert torch.equal(out, torch.cat([main(clean), auxiliary(adversarial)]))
+    assert torch.equal(norm.running_mean, main.running_mean)
+    assert torch.equal(norm.aux.running_mean, auxiliary.running_mean)
+
+
+@pytest.mark.parametrize(
+    'split, route, which',
+    [
+        ('shared', 'main', 'main'),
+        ('shared', 'aux', 'main'),
+        ('aux', 'main', 'main'),
+        ('aux', 'aux', 'aux'),
+    ],
+)
+def test_batches_of_one_kind(split, route, which):
+    norm, plain = pair(split)
+    x = torch.randn(3, 3, 4, 4)
+    if split == 'aux':
+        norm.aux.weight.data.fill_(7)
+    with route_batch_norm([norm], route):
+        out = norm(x)
+    if which == 'aux':
+        plain.weight.data.fill_(7)
+    assert torch.equal(out, plain(x))
+    assert norm.route == 'main'
+
+
+@pytest.mark.parametrize('split', ['shared', 'aux'])
+@pytest.mark.parametrize('route', ['main', 'aux', 'split'])
+def test_eval_mode_is_the_main_batch_norm(split, route):
+    norm, plain = pair(split)
+    norm.eval(), plain.eval()
+    x = torch.randn(3, 3, 4, 4)
+    with route_batch_norm([norm], route):
+        assert torch.equal(norm(x), plain(x))
+
+
+def test_gradients_are_those_of_two_passes():
+    norm, plain = pair('shared')
+    clean, adversarial = halves()
+    weights = torch.randn(4, 3, 6, 6)
+    set_route([norm], 'split')
+    (norm(torch.cat([clean, adversarial])) * weights).sum().backward()
+    (torch.cat([plain(clean), plain(adversarial)]) * weights).sum().backward()
+    torch.testing.assert_close(norm.weight.grad, plain.weight.grad)
+    torch.testing.assert_close(norm.bias.grad, plain.bias.grad)
+
+
+def test_state_dict_without_aux_is_a_plain_one():
+    norm, plain = pair('aux')
+    stripped = {k: v for k, v in norm.state_dict().items() if not k.startswith('aux.')}
+    assert list(stripped) == list(plain.state_dict())
+    nn.BatchNorm2d(3).load_state_dict(stripped, strict=True)
+
+
+def test_a_plain_checkpoint_starts_the_auxiliary_layer_too():
+    norm, plain = pair('aux')
+    for key, value in plain.state_dict().items():
+        assert torch.equal(norm.aux.state_dict()[key], value)
+    trained = {k: v + 1 for k, v in norm.state_dict().items()}
+    norm.load_state_dict(trained)
+    assert torch.equal(norm.aux.bias, trained['aux.bias'])
+
+
+def test_is_built_by_name_and_found_as_batch_norm():
+    name, norm = build_norm_layer(dict(type='SplitBN', split='aux', requires_grad=True), 8)
+    assert name == 'bn'
+    assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
+    assert build_norm_layer(dict(type='SplitSyncBN'), 8)[0] == 'bn'
+
+
+def test_odd_batches_cannot_be_halves():
+    norm, _ = pair('shared')
+    set_route([norm], 'split')
+    with pytest.raises(RuntimeError, match='got 3 samples'):
+        norm(torch.randn(3, 3, 4, 4))
+
+
+@pytest.mark.parametrize('make', [lambda: SplitBN(3, split='both'), lambda: set_route([], 'both')])
+def test_unknown_values(make):
+    with pytest.raises(ValueError, match="got 'both'"):
+        make()
