@@ -72,8 +72,7 @@ def backbone_levels(generator):
         for i, channels in enumerate(IN_CHANNELS))
 
 
-@pytest.mark.parametrize('num_stages', [1, 3])
-@pytest.mark.parametrize('start_level', [0, 2])
+@pytest.mark.parametrize('num_stages, start_level', [(1, 0), (3, 2)])
 def test_equals_the_equations(num_stages, start_level):
     generator = torch.Generator().manual_seed(2)
     neck = BiFPN(num_stages, IN_CHANNELS, CHANNELS, start_level=start_level).double().eval()

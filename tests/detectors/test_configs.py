@@ -45,7 +45,7 @@ def test_efficientdet_has_the_published_size(name, size, parameters):
         assert steps['Resize'].scale == (size, size)
 
 
-@pytest.mark.parametrize('name', PLAIN)
+@pytest.mark.parametrize('name', ['efficientdet_512', 'retinanet_r18_512', 'rtmdet_tiny_512'])
 def test_a_run_from_scratch_needs_one_option(name):
     cfg = load(name)
     assert cfg.model.backbone.init_cfg.checkpoint.startswith(('https://', 'torchvision://'))

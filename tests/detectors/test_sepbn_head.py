@@ -25,7 +25,7 @@ def build_head(**kwargs):
         loss_bbox=dict(type='HuberLoss', beta=0.1, loss_weight=50.0),
         train_cfg=dict(
             assigner=dict(
-                type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.0,
+                type='MaxIoUAssigner', pos_iou_thr=0.7, neg_iou_thr=0.7, min_pos_iou=0.0,
                 ignore_iof_thr=-1),
             sampler=dict(type='PseudoSampler'), allowed_border=-1, pos_weight=-1, debug=False))
     cfg.update(kwargs)
@@ -72,7 +72,7 @@ def test_train_mode_gathers_statistics_of_each_level(feats):
 
 @pytest.mark.parametrize('ranks_mean, divisor', [(1.0, 1), (4.0, 4), (0.25, 1)])
 def test_losses_are_divided_by_the_positives_of_all_ranks(monkeypatch, ranks_mean, divisor):
-    """One image whose only box is an anchor: one positive on this rank."""
+    """One image whose only box is an anchor, with neighbors of IoU 0.6: one positive here."""
     head = build_head()
     scores = [torch.zeros(1, 3, 64 // s, 64 // s) for s in STRIDES]
     deltas = [torch.full((1, 4, 64 // s, 64 // s), 1.1) for s in STRIDES]

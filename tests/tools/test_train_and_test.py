@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.training.coco_case import coco_config, rewrite, write_coco
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,13 +60,11 @@ def test_missing_coco_gives_the_download_command(tmp_path):
     assert not (tmp_path / 'work_dirs').exists()
 
 
-@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
-def test_file_name_that_leaves_the_folder(tmp_path, tool):
+def test_file_name_that_leaves_the_folder(tmp_path):
     root = write_coco(tmp_path / 'data')
-    for split in ('train2017', 'val2017'):
-        rewrite(root, lambda c: c['images'][0].update(file_name='../secret.jpg'), split)
+    rewrite(root, lambda c: c['images'][0].update(file_name='../secret.jpg'), 'val2017')
     config = _write_config(coco_config(root), tmp_path)
-    run = _run(tool, config, *(['none.pth'] if tool == 'test.py' else []), cwd=tmp_path)
+    run = _run('test.py', config, 'none.pth', cwd=tmp_path)
     _assert_sentence(run, "'../secret.jpg'", 'leaves the image folder')
 
 

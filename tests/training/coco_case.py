@@ -86,6 +86,9 @@ def coco_config(root: Path) -> Config:
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=2, val_interval=2),
         val_cfg=dict(type='ValLoop'),
         test_cfg=dict(type='TestLoop'),
+        visualizer=dict(
+            type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
+        ),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False)),
         optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01)),
     ))

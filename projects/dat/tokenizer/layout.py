@@ -5,11 +5,13 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from projects.dat.errors import UserError
+
 from .fast_vqgan import FastVQGAN
 from .vqgan import VQGAN
 
 
-class TokenizerError(ValueError):
+class TokenizerError(UserError, ValueError):
     """A tokenizer that cannot be had: one sentence with expectation, finding and cure."""
 
 

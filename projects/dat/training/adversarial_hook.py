@@ -8,6 +8,7 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, TASK_UTILS
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from projects.dat import attacks
 from projects.dat.tokenizer import DEFAULT_TOKENIZER, load_tokenizer
@@ -70,9 +71,16 @@ class AdversarialTrainingHook(Hook):
         if self._state is not None:
             attack.load_state_dict(self._state)
         self.adversary = Adversary(attack, model, self.loss_pattern)
-        set_route(
-            self.adversary.batch_norms, 'split' if preprocessor.assembly == 'concat' else 'main'
+        concat = preprocessor.assembly == 'concat'
+        set_route(self.adversary.batch_norms, 'split' if concat else 'main')
+        joint = sum(isinstance(module, _BatchNorm) for module in model.modules()) - sum(
+            1 + hasattr(norm, 'aux') for norm in self.adversary.batch_norms
         )
+        if concat and joint:
+            runner.logger.warning(
+                f'{joint} batch norms take their statistics over clean and adversarial images '
+                "together; norm_cfg=dict(type='SplitBN') normalizes them apart"
+            )
         preprocessor.bind(self.adversary)
 
     def build_attack(self, device: torch.device):

@@ -45,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default='none',
         help='how processes are started; tools/dist_*.sh set it',
     )
+    parser.add_argument(
+        '--offline',
+        action='store_true',
+        help='never download a tokenizer; say where to put its file instead',
+    )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='for launchers')
 
 
@@ -55,6 +60,8 @@ def load_config(args: argparse.Namespace) -> Config:
         UserError: The config or a ``--cfg-options`` entry cannot be read.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if args.offline:
+        os.environ['DAT_OFFLINE'] = '1'  # load_tokenizer reads it, in workers and ranks too
     if args.launcher == 'pytorch' and 'RANK' not in os.environ:
         raise UserError(
             '--launcher pytorch needs processes started by torchrun, but RANK is not set: use '
