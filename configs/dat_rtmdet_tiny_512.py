@@ -1,4 +1,4 @@
-# RTMDet-tiny on COCO at 512 px with Discrete Adversarial Training: a plain config plus a fragment.
+# RTMDet-tiny on COCO at 512 px with Discrete Adversarial Training: a plain config and a fragment.
 #
 # Reproduces: nothing published; the attack is that of dat_efficientdet_512.py.
 # Cost: 2.67 times the detector's work of rtmdet_tiny_512.py, and the tokenizer's two passes.

@@ -1,7 +1,7 @@
 """The whole way on data made on the spot: `make demo`, or `python tools/demo.py`.
 
-Makes a small data set, trains an EfficientDet on it with Discrete Adversarial Training, evaluates it
-and leaves in one folder the checkpoint, the curves, a picture of the attack and detections on
+Makes a small data set, trains an EfficientDet on it with Discrete Adversarial Training, evaluates
+it and leaves in one folder the checkpoint, the curves, a picture of the attack and detections on
 validation images. A demo that was interrupted goes on where it stopped.
 """
 

@@ -31,7 +31,7 @@ PHOTOGRAPHS = {
     'val2017': ('chelsea.png', 'grass.png', 'brick.png', 'camera.png', 'ihc.png'),
 }
 MANIFEST = 'demo_data.json'
-OBJECT_SIDE = (40, 130)  # px of a 256 px image; scaled with the image
+OBJECT_SIDE = (64, 150)  # px of a 256 px image; scaled with the image
 LEAST_VISIBLE = 0.7  # share of an object that later ones may leave to see
 
 

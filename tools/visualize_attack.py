@@ -26,6 +26,7 @@ from PIL import Image  # noqa: E402
 
 from projects.dat.errors import UserError  # noqa: E402
 from projects.dat.training import Adversary, cli  # noqa: E402
+from projects.dat.training.preflight.weights import check_load_from  # noqa: E402
 from projects.dat.training.visualization import COLUMNS, attack_sheet  # noqa: E402
 
 
@@ -34,10 +35,11 @@ def parse_args() -> argparse.Namespace:
     cli.add_arguments(parser)
     parser.add_argument('checkpoint', help="the detector's weights")
     parser.add_argument('images', nargs='+', help='image files')
-    parser.add_argument('--out', default='attack.png', help='picture to write (default: %(default)s)')
+    parser.add_argument('--out', default='attack.png', help='picture to write (attack.png)')
     parser.add_argument('--score', type=float, default=0.3, help='of the boxes (default: 0.3)')
-    parser.add_argument('--batches', type=int, default=20, metavar='N',
-                        help='rounds in which the step size settles first (default: 20)')
+    parser.add_argument(
+        '--rounds', type=int, default=20, help='in which the step size settles first (default: 20)'
+    )
     return parser.parse_args()
 
 
@@ -82,6 +84,8 @@ def main() -> None:
     cfg = cli.load_config(args)
     hook = HOOKS.build(find_hook(cfg))
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    cfg.load_from = args.checkpoint
+    check_load_from(cfg)
     model = init_detector(cfg, args.checkpoint, device=str(device))
     data = load_batch(cfg, args.images)
     label_with_detections(model, data, args.score)
@@ -89,7 +93,7 @@ def main() -> None:
     adversary = Adversary(hook.build_attack(device), model.train(), hook.loss_pattern)
     model.data_preprocessor.bind(adversary)
     # A controller starts far from the step size that it will hold.
-    rounds = args.batches if getattr(adversary.attack, 'controller', None) else 1
+    rounds = args.rounds if getattr(adversary.attack, 'controller', None) else 1
     for _ in range(rounds):
         adversary.keep_result = True
         model.data_preprocessor(data, training=True)

@@ -51,7 +51,7 @@ def test_coco_format(data, split):
             x, y, w, h = entry['bbox']
             assert min(x, y) > 0 and max(x + w, y + h) < 128
             assert 0 < entry['area'] <= w * h
-            assert max(w, h) <= 66  # 130 px of 256, and a rounding
+            assert max(w, h) <= 76  # 150 px of 256, and a rounding
 
 
 def test_splits_share_no_photograph():

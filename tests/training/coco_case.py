@@ -65,7 +65,9 @@ def coco_config(root: Path) -> Config:
         default_scope='mmdet',
         model=dict(
             type='RetinaNet',
-            data_preprocessor=dict(type='DetDataPreprocessor', pad_size_divisor=32),
+            data_preprocessor=dict(
+                type='DetDataPreprocessor', mean=[127.5] * 3, std=[127.5] * 3, pad_size_divisor=32
+            ),
             backbone=dict(type='ResNet', depth=18),
             neck=dict(type='FPN', in_channels=[64, 128, 256, 512], out_channels=16, num_outs=5),
             bbox_head=dict(type='RetinaHead', num_classes=2, in_channels=16, stacked_convs=0,
@@ -90,5 +92,5 @@ def coco_config(root: Path) -> Config:
             type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
         ),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False)),
-        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01)),
+        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-4)),
     ))

@@ -1,0 +1,57 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import skimage.data
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from PIL import Image
+
+from projects.dat.training import apply_adversarial
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    """A checkpoint with random weights and two photographs."""
+    folder = tmp_path_factory.mktemp('visualize')
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(ROOT / 'configs/dat_efficientdet_demo.py')
+    apply_adversarial(cfg)
+    torch.manual_seed(0)
+    meta = dict(dataset_meta=dict(classes=cfg.classes))
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta=meta), folder / 'c.pth')
+    for name in ('astronaut', 'coffee'):
+        Image.fromarray(getattr(skimage.data, name)()[:200, :300]).save(folder / f'{name}.png')
+    return folder
+
+
+def run(files, *arguments, config='dat_efficientdet_demo'):
+    command = [sys.executable, '-W', 'ignore', ROOT / 'tools/visualize_attack.py']
+    command += [ROOT / f'configs/{config}.py', *arguments, '--out', files / 'out.png']
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=files)
+
+
+def test_images_in_grid_out(files):
+    result = run(files, 'c.pth', 'astronaut.png', 'coffee.png', '--rounds', '2')
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert 'attack/code_change: ' in result.stdout
+    # Two rows of five cells of 128 pixels, a frame of 4 around each.
+    assert Image.open(files / 'out.png').size == (5 * 132 + 4, 2 * 132 + 4)
+
+
+@pytest.mark.parametrize(
+    'arguments, config, message',
+    [
+        (['c.pth', 'missing.png'], 'dat_efficientdet_demo', 'missing.png'),
+        (['missing.pth', 'coffee.png'], 'dat_efficientdet_demo', 'missing.pth'),
+        (['c.pth', 'coffee.png'], 'efficientdet_512', 'has no AdversarialTrainingHook'),
+    ],
+)
+def test_mistakes(files, arguments, config, message):
+    result = run(files, *arguments, config=config)
+    assert result.returncode == 2
+    assert message in result.stderr and 'Traceback' not in result.stderr
