@@ -54,7 +54,8 @@ def _loader(root: Path, split: str) -> dict:
         metainfo=dict(classes=CLASSES),
         pipeline=pipeline,
     )
-    return dict(batch_size=2, num_workers=1, dataset=dataset,
+    workers = 1 if split == 'train2017' else 0
+    return dict(batch_size=2, num_workers=workers, dataset=dataset,
                 sampler=dict(type='DefaultSampler', shuffle=False))
 
 

@@ -1,4 +1,7 @@
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -125,3 +128,52 @@ def test_odd_batches_cannot_be_halves():
 def test_unknown_values(make):
     with pytest.raises(ValueError, match="got 'both'"):
         make()
+
+
+# Each of two processes holds a clean and an adversarial image; together they must do what one
+# process does with both clean ones and then with both adversarial ones.
+SCRIPT = """
+import sys
+sys.path.insert(0, {root!r})
+import projects.dat, torch
+import torch.distributed as dist
+from torch import nn
+from projects.dat.training.split_bn import SplitSyncBN, set_route
+
+dist.init_process_group('gloo')
+rank = dist.get_rank()
+torch.manual_seed(0)
+x, weights = torch.randn(2, 4, 3, 5, 5).double() + 100
+plain = nn.BatchNorm2d(3, eps=1e-3, momentum=0.01)
+nn.init.normal_(plain.weight), nn.init.normal_(plain.bias)
+norm = SplitSyncBN(3, eps=1e-3, momentum=0.01)
+norm.load_state_dict(plain.state_dict())
+set_route([norm], 'split')
+x, weights = x.float(), weights.float() - 100
+full = x.clone().requires_grad_()
+expected = torch.cat([plain(full[:2]), plain(full[2:])])
+(expected * weights).sum().backward()
+mine = [rank, 2 + rank]
+part = x[mine].clone().requires_grad_()
+out = norm(part)
+(out * weights[mine]).sum().backward()
+dist.all_reduce(norm.weight.grad)
+close = torch.testing.assert_close
+close(out, expected[mine], atol=1e-4, rtol=1e-4)
+close(part.grad, full.grad[mine], atol=1e-4, rtol=1e-4)
+close(norm.weight.grad, plain.weight.grad, atol=1e-3, rtol=1e-4)
+for key, value in plain.state_dict().items():
+    close(norm.state_dict()[key], value, atol=1e-4, rtol=1e-4)
+dist.barrier()
+print('EQUAL', rank, flush=True)
+"""
+
+
+def test_two_processes_normalize_as_one(tmp_path):
+    root = Path(__file__).resolve().parents[2]
+    script = tmp_path / 'script.py'
+    script.write_text(SCRIPT.format(root=str(root)))
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2']
+    command += ['--rdzv-backend=c10d', '--rdzv-endpoint=localhost:0', str(script)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.stdout.count('EQUAL') == 2, result.stderr[-3000:]
