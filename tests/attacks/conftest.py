@@ -59,15 +59,6 @@ class Quadratic:
         return (error.view(-1, 1, 1, 1) * self.weight).numpy()
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors this small only lose by threads: on a busy machine a hundredfold."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def tokenizer():
     return ToyTokenizer()

@@ -63,6 +63,7 @@ def test_processes_without_gpu_talk_over_gloo(config, monkeypatch):
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     cfg = cli.load_config(_args(config, '--launcher', 'pytorch'))
     assert cfg.env_cfg.dist_cfg.backend == 'gloo'
+    assert cfg.model_wrapper_cfg.device_ids is None
 
 
 BAD_ARGUMENTS = {

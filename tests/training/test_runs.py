@@ -159,18 +159,20 @@ print('DIGEST', runner.rank, digest.hexdigest(), flush=True)
 
 @pytest.mark.parametrize('norm', ['SplitBN', 'SplitSyncBN'])
 def test_two_processes_hold_equal_weights(data_root, tmp_path, norm):
-    cfg = config(data_root, tmp_path / 'run', **{'train_cfg.max_epochs': 1})
+    cfg = config(data_root, tmp_path / 'run')
     if norm == 'SplitBN':
         for part in (cfg.model.backbone, cfg.model.neck, cfg.model.bbox_head):
             part.norm_cfg.type = norm
     cfg.merge_from_dict(
         {
-            'train_dataloader.batch_size': 1,
             'train_dataloader.num_workers': 0,
             'train_dataloader.persistent_workers': False,
             'train_cfg.val_interval': 9,
             'env_cfg.dist_cfg.backend': 'gloo',
             'launcher': 'pytorch',
+            'model_wrapper_cfg': dict(
+                type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None
+            ),
         }
     )
     cfg.dump(str(tmp_path / 'cfg.py'))

@@ -5,6 +5,7 @@ does that. It may be called any number of times.
 """
 
 from .checkpoints import allow_mmengine_checkpoints
+from .distributed import allow_processes_without_gpu
 from .mmcv_ext import supply_mmcv_ops
 
 __all__ = ['install']
@@ -14,3 +15,4 @@ def install() -> None:
     """Apply every work-around that this environment needs."""
     supply_mmcv_ops()
     allow_mmengine_checkpoints()
+    allow_processes_without_gpu()
