@@ -42,12 +42,12 @@ def export(checkpoint: str, config: Config, path: Path) -> None:
 
 def main() -> None:
     args = parse_args()
-    cfg = Config.fromfile(args.config)
+    cfg = cli.read_config(args.config)
     if args.train:
         cfg.train_dataloader.dataset.roots = args.train
     if args.val:
         cfg.val_dataloader.dataset.roots = args.val
-    cfg.merge_from_dict(args.cfg_options or {})
+    cli.merge_options(cfg, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.resume = args.resume
     cfg.work_dir = args.work_dir or f'work_dirs/{Path(args.config).stem}'

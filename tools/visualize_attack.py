@@ -2,9 +2,9 @@
 
 `python tools/visualize_attack.py configs/dat_efficientdet_512.py CHECKPOINT IMAGE [IMAGE ...]`
 
-One row an image: clean, reconstruction, adversarial, amplified difference, changed words. No
-annotations are needed: what the model detects with a score of at least --score is what the attack
-turns it away from.
+One row an image: clean, reconstruction, adversarial, amplified difference, changed words. For
+box detectors. No annotations are needed: what the model detects with a score of at least --score is
+what the attack turns it away from.
 """
 
 import argparse
@@ -87,6 +87,8 @@ def main() -> None:
     cfg.load_from = args.checkpoint
     check_load_from(cfg)
     model = init_detector(cfg, args.checkpoint, device=str(device))
+    # Random sizes and mixtures belong to training.
+    model.data_preprocessor.batch_augments = None
     data = load_batch(cfg, args.images)
     label_with_detections(model, data, args.score)
 

@@ -9,6 +9,8 @@ default_hooks = dict(
     # A run that is cut off loses at most one epoch.
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3, save_best='auto'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    # Resumed runs draw the random numbers of uninterrupted ones.
+    random_state=dict(type='RandomStateHook'),
     visualization=dict(type='DetVisualizationHook'))
 
 env_cfg = dict(

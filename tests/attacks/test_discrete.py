@@ -123,10 +123,11 @@ def test_mask_keeps_pixels_and_counts_only_allowed_words(
     assert result.stats['attack/code_change'].item() == pytest.approx(share)
 
 
-def test_what_lies_outside_the_mask_does_not_shorten_the_step(tokenizer, objective, mask):
+def test_the_step_is_as_long_as_the_masks_part_of_the_frame_allows(tokenizer, objective, mask):
     images = torch.full((3, 3, 36, 44), 0.5)
     result = DiscreteAttack(tokenizer, alpha=0.3)(images, objective, mask)
-    assert result.stats['attack/step_norm'].item() == pytest.approx(0.3, rel=1e-5)
+    expected = 0.3 * mask.double().mean(dim=(1, 2, 3)).sqrt().mean().item()
+    assert result.stats['attack/step_norm'].item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize('steps', [1, 3])
@@ -141,13 +142,13 @@ def test_non_finite_batch_becomes_its_reconstruction(
             return loss + (x[0, 0, 0, 0] * 0).sqrt()
         return loss * (float('nan') if what == 'loss nan' else float('inf'))
 
-    controller = CodeChangeController(alpha=0.5)
+    controller = CodeChangeController(alpha=0.5) if variant == 'paper' else None
     attack = DiscreteAttack(tokenizer, variant, alpha=0.5, steps=steps, controller=controller)
     result = attack(images, broken)
     assert torch.equal(result.images, tokenizer.reconstruct(images))
     assert result.stats['attack/skipped'] == 1 and result.stats['attack/code_change'] == 0
     assert objective.calls == steps
-    assert controller.alpha(images.device).item() == pytest.approx(0.5)
+    assert controller is None or controller.alpha(images.device).item() == pytest.approx(0.5)
     assert attack(images, objective).stats['attack/skipped'] == 0
 
 
@@ -249,8 +250,21 @@ def test_half_of_a_controller_is_refused(tokenizer):
         (dict(alpha=-0.1), 'step size'),
         (dict(steps=0), 'steps'),
         (dict(alpha=0.0, eps=0.1, controller=CodeChangeController()), 'alpha'),
+        (dict(variant='released', controller=CodeChangeController()), 'fixed alpha'),
     ],
 )
 def test_bad_settings_are_named(settings, named):
     with pytest.raises(ValueError, match=named):
         DiscreteAttack(None, **settings)
+
+
+def test_pixels_of_a_small_image_move_like_those_of_a_whole_one(tokenizer):
+    """A quarter of the frame, hence half the L2 step; the reported alpha is the whole frame's."""
+    images = torch.full((2, 3, 32, 32), 0.5)
+    mask = torch.ones(2, 1, 32, 32, dtype=torch.bool)
+    mask[1, :, 16:] = mask[1, :, :, 16:] = False
+    attack = DiscreteAttack(tokenizer, alpha=0.8)
+    result = attack(images, lambda x: x.sum(), mask)
+    # The gradient is 1 everywhere: the two steps are 0.8 and 0.4 long.
+    assert result.stats['attack/step_norm'].item() == pytest.approx(0.6, rel=1e-4)
+    assert result.stats['attack/alpha'].item() == pytest.approx(0.8)

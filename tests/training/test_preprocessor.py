@@ -5,8 +5,10 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from projects.dat.attacks import DiscreteAttack, PixelAttack
+from projects.dat.errors import UserError
 from projects.dat.tokenizer import FastVQGAN, Tokenizer
 from projects.dat.training import AdversarialDetDataPreprocessor, Adversary, SplitBN
 from projects.dat.training.split_bn import set_route, split_batch_norms
@@ -156,7 +158,7 @@ def test_outside_training_it_is_a_plain_preprocessor():
 def test_training_without_an_attack_raises():
     model, _ = make()
     model.data_preprocessor.unbind()
-    with pytest.raises(RuntimeError, match='AdversarialTrainingHook'):
+    with pytest.raises(UserError, match='AdversarialTrainingHook'):
         model.data_preprocessor(batch((64, 64)), training=True)
 
 
@@ -191,7 +193,7 @@ def test_attacked_losses(pattern, names):
 def test_a_pattern_without_a_match_names_the_losses():
     model, adversary = make()
     adversary.loss_pattern = 'centerness'
-    with pytest.raises(ValueError, match='loss_cls, loss_bbox'):
+    with pytest.raises(UserError, match='loss_cls, loss_bbox'):
         model.data_preprocessor(batch((64, 64)), training=True)
 
 
@@ -229,6 +231,27 @@ def test_bf16_autocast():
     assert out['inputs'].dtype == torch.float32
     assert adversary.stats['attack/skipped'] == 0
     assert adversary.stats['attack/code_change'] > 0
+
+
+def test_activation_checkpoints_are_off_in_the_attack():
+    """MMDetection makes them in a way that refuses torch.autograd.grad."""
+
+    class Checkpointed(nn.Module):
+        with_cp = True
+
+        def __init__(self, channels):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(channels)
+
+        def forward(self, x):
+            settings.append(self.with_cp)
+            return checkpoint(self.norm, x, use_reentrant=True) if self.with_cp else self.norm(x)
+
+    settings = []
+    model, adversary = make(norm=Checkpointed)
+    out = model.data_preprocessor(batch((64, 64)), training=True)
+    model(out['inputs'], out['data_samples'], mode='loss')
+    assert settings == [False, True]
 
 
 def test_unknown_assembly():

@@ -1,6 +1,7 @@
 """Short real runs: EfficientDet with DAT on a few drawn images."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,7 @@ def test_it_logs_and_draws_the_attack(uninterrupted):
         {'optim_wrapper.accumulative_counts': 2},
         {'adversarial.split_bn': 'aux'},
         {'adversarial.split_bn': None, 'adversarial.data_preprocessor.assembly': 'replace'},
+        {'train_dataloader.batch_size': 1},
         {
             'adversarial.hook.tokenizer': None,
             'adversarial.hook.attack': dict(
@@ -129,7 +131,7 @@ def test_it_logs_and_draws_the_attack(uninterrupted):
             ),
         },
     ],
-    ids=['accumulation', 'auxiliary batch norm', 'replace', 'pixel attack'],
+    ids=['accumulation', 'auxiliary batch norm', 'replace', 'batch of one', 'pixel attack'],
 )
 def test_variants_train(data_root, tmp_path, options):
     options = {'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 9, **options}
@@ -137,6 +139,20 @@ def test_variants_train(data_root, tmp_path, options):
     state_dict = saved(tmp_path, epoch=1)['state_dict']
     assert all(value.isfinite().all() for value in state_dict.values())
     assert any('.aux.' in k for k in state_dict) == (options.get('adversarial.split_bn') == 'aux')
+
+
+@pytest.mark.parametrize('name', ['dat_retinanet_r18_512', 'dat_rtmdet_tiny_512'])
+def test_other_detectors_train(data_root, tmp_path, name):
+    """Their models, on the drawn images."""
+    other = Config.fromfile(ROOT / f'configs/{name}.py')
+    apply_adversarial(other)
+    cfg = config(data_root, tmp_path, **{'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 9})
+    cfg.model = other.model
+    cfg.model.backbone.init_cfg = None
+    cfg.model.data_preprocessor.pad_size_divisor = 128
+    cfg.model.bbox_head.num_classes = 5
+    Runner.from_cfg(cfg).train()
+    assert all(value.isfinite().all() for value in saved(tmp_path, 1)['state_dict'].values())
 
 
 SCRIPT = """
@@ -188,3 +204,4 @@ def test_two_processes_hold_equal_weights(data_root, tmp_path, norm):
     digests = [line.split()[2] for line in result.stdout.splitlines() if line.startswith('DIGEST')]
     assert len(digests) == 2, result.stderr[-3000:]
     assert digests[0] == digests[1]
+    assert re.search(r'attack/code_change: 0\.\d*[1-9]', result.stdout + result.stderr)

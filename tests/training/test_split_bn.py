@@ -130,6 +130,17 @@ def test_unknown_values(make):
         make()
 
 
+@pytest.mark.parametrize('route', ['main', 'split'])
+def test_one_value_per_channel_takes_the_running_statistics(route):
+    """One image of 128 px at the top of a pyramid; BatchNorm raises there."""
+    norm, plain = pair('shared')
+    x = torch.randn(2 if route == 'split' else 1, 3, 1, 1)
+    with route_batch_norm([norm], route):
+        out = norm(x)
+    torch.testing.assert_close(out, plain.eval()(x))
+    assert torch.equal(norm.running_mean, plain.running_mean)
+
+
 # Each of two processes holds a clean and an adversarial image; together they must do what one
 # process does with both clean ones and then with both adversarial ones.
 SCRIPT = """

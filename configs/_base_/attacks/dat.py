@@ -3,14 +3,14 @@
 #   _base_ = ['mmdet::retinanet/retinanet_r18_fpn_1x_coco.py', './_base_/attacks/dat.py']
 #
 # Every entry can be changed on the command line, e.g.
-#   --cfg-options adversarial.hook.tokenizer=openimages_f8_16384 adversarial.hook.attack.steps=2
+#   --cfg-options adversarial.hook.tokenizer.name_or_path=openimages_f8_16384
 adversarial = dict(
     data_preprocessor=dict(type='AdversarialDetDataPreprocessor', assembly='concat'),
     # What two forward passes through one BN do, as in the released classification code.
     split_bn='shared',
     hook=dict(
         type='AdversarialTrainingHook',
-        tokenizer='fast_f8_4096',
+        tokenizer=dict(name_or_path='fast_f8_4096', precision='fp32'),
         # The step is per image, so the same alpha changes fewer words of a larger image: the
         # controller holds the share that did best in the paper (table 8). It starts near what the
         # bundled tokenizer needs, about 2 at 128 px and 3.5 at 512 px.

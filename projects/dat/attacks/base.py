@@ -132,7 +132,6 @@ class Attack:
         return point, {
             'attack/objective_before': before,
             'attack/step_norm': l2_norm(point - base).mean(),
-            'attack/alpha': torch.ones_like(before) * alpha,
             'attack/skipped': skipped.float(),
         }
 

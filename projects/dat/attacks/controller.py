@@ -24,9 +24,6 @@ class CodeChangeController:
     (code change ~ alpha^0.9): alpha settles in about 10 batches from a factor of 3 off and in 30
     from a factor of 100, and then wavers by 0.4 of the batches' relative noise.
 
-    The released variant of the attack changes some words even with alpha 0; where that share
-    exceeds the target, alpha sinks to its lower limit.
-
     ``log_alpha`` (0-d float32) is the whole state. It lives on the device of the last batch, and no
     update waits for that device. Several processes each update their own; average ``log_alpha``
     over them to keep them equal.

@@ -61,15 +61,16 @@ class DiscreteAttack(Attack):
         variant: 'paper' or 'released'. Defaults to 'paper'.
         norm: 'L2', 'Linf' or 'raw'. Defaults to 'L2'.
         alpha: Step size; for L2 the length of the whole image's step, in units of the 0..1 range.
-            Defaults to 0.1.
+            An image that the mask leaves only a part of steps sqrt(part) as far, so that its pixels
+            move like those of a whole one. Defaults to 0.1.
         eps: Radius of the perturbation in the same norm (raw: L2), or None for no projection.
             Defaults to None.
         steps: Number of steps. Defaults to 1.
         random_start: 'released' only: probability, drawn once per batch, of starting from Gaussian
             noise of L2 length eps (Linf: uniform in -eps..eps). Defaults to 0.
         loss_scale: Power of two on the loss in the backward pass, for float16. Defaults to 1024.
-        controller: Adapts alpha to a target share of changed words. Its alpha takes the place of
-            ``alpha``, and ``eps`` keeps its ratio to it. Defaults to None.
+        controller: 'paper' only: adapts alpha to a target share of changed words. Its alpha takes
+            the place of ``alpha``, and ``eps`` keeps its ratio to it. Defaults to None.
 
     Shape:
         - images: float32 (N, 3, H, W), RGB, 0..1.
@@ -104,6 +105,12 @@ class DiscreteAttack(Attack):
             raise ValueError(f'variant must be one of {", ".join(VARIANTS)}, not {variant!r}.')
         if variant == 'paper' and random_start:
             raise ValueError("random_start belongs to variant='released': set it to 0 for 'paper'.")
+        if variant == 'released' and controller is not None:
+            # Q(Q(x)) alone may change more words than the target: alpha would sink to nothing.
+            raise ValueError(
+                "A controller belongs to variant='paper': give variant='released' a fixed alpha "
+                'and controller=None.'
+            )
         if controller is not None and eps is not None and not alpha:
             raise ValueError('With a controller, eps keeps its ratio to alpha: let alpha exceed 0.')
         self.tokenizer = tokenizer
@@ -117,6 +124,8 @@ class DiscreteAttack(Attack):
         """Attack a batch; shapes as in the class docstring."""
         mask = self._check(images, mask)
         alpha, eps = self._sizes(images.device)
+        part = self.perturbation.part(mask)
+        step, radius = alpha * part, None if eps is None else eps * part
 
         def decode(tokens: Tensor) -> Tensor:
             with torch.autocast(images.device.type, enabled=False):
@@ -131,14 +140,15 @@ class DiscreteAttack(Attack):
                 clean,
                 objective,
                 mask,
-                alpha,
-                eps,
+                step,
+                radius,
                 view=lambda point: decode(self._encode(point)),
                 first_view=reconstruction,
             )
         else:
-            point, stats = self._climb(reconstruction, objective, mask, alpha, eps)
+            point, stats = self._climb(reconstruction, objective, mask, step, radius)
 
+        stats['attack/alpha'] = torch.ones_like(stats['attack/objective_before']) * alpha
         skipped = stats['attack/skipped'].bool()
         adversarial = torch.where(skipped, tokens, self._encode(point))
         allowed = F.max_pool2d(mask.float(), self.tokenizer.downscale, ceil_mode=True)[:, 0].bool()

@@ -28,6 +28,16 @@ def l2_norm(delta: Tensor) -> Tensor:
 class L2:
     """The Euclidean ball: steps of length ``alpha`` along the gradient."""
 
+    def part(self, mask: Tensor) -> Size:
+        """What an image's share of the frame makes of a size meant for the whole frame.
+
+        The square root of the share: the pixels then move like those of a whole image.
+
+        Args:
+            mask: BoolTensor (N, 1, H, W), True on the image.
+        """
+        return mask.float().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+
     def step(self, gradient: Tensor, alpha: Size) -> Tensor:
         """The ascent step alpha * g / (||g||_2 + 1e-10), per image."""
         return alpha * gradient / (l2_norm(gradient) + _TINY)
@@ -54,6 +64,10 @@ class L2:
 class Linf:
     """The box: every pixel may move by ``eps``, steps of ``alpha`` along the gradient's sign."""
 
+    def part(self, mask: Tensor) -> Size:
+        """1: every pixel has the same bound, however many there are."""
+        return 1.0
+
     def step(self, gradient: Tensor, alpha: Size) -> Tensor:
         """The ascent step alpha * sign(g)."""
         return alpha * gradient.sign()
@@ -76,6 +90,10 @@ class Raw(L2):
     The step then depends on the loss's scale and on how it averages over the batch. Source: DAT
     (https://arxiv.org/abs/2209.07735), Algorithm 1, line 4.
     """
+
+    def part(self, mask: Tensor) -> Size:
+        """1: the gradient alone says how far."""
+        return 1.0
 
     def step(self, gradient: Tensor, alpha: Size) -> Tensor:
         """The ascent step alpha * g."""

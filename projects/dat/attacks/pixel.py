@@ -66,4 +66,5 @@ class PixelAttack(Attack):
         mask = self._check(images, mask)
         base = torch.where(mask, images.clamp(0, 1), images)
         point, stats = self._climb(base, objective, mask, self.alpha, self.eps)
+        stats['attack/alpha'] = torch.full_like(stats['attack/objective_before'], self.alpha)
         return AttackResult(images=point, stats=stats)

@@ -69,10 +69,10 @@ class EMAQuantizer(nn.Module):
     def _restart(self, dead: Tensor, vectors: Tensor) -> None:
         """Put dead words on random vectors, at the mean use: they get time to find followers."""
         picked = vectors[torch.randint(len(vectors), (int(dead.sum()),), device=vectors.device)]
-        if dist.is_initialized():
-            dist.broadcast(picked, src=0)
         # Identical words would never part: a little noise tells them apart.
         picked = picked + 1e-3 * picked.std(dim=0, correction=0) * torch.randn_like(picked)
+        if dist.is_initialized():
+            dist.broadcast(picked, src=0)
         mean_use = self.uses.mean().clamp(min=1e-3)
         self.codebook[dead] = picked
         self.uses[dead] = mean_use

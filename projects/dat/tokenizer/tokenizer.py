@@ -25,7 +25,8 @@ class Tokenizer(nn.Module):
             outputs move by a fraction of a per cent, so that vectors near a boundary get another,
             similar word (3.2 % of the words of the bundled tokenizer, on COCO photographs, CPU),
             and decoded pixels move by 0.2/255 on average. An attack compares words of one precision
-            with each other. Defaults to 'fp32'.
+            with each other. On GPUs from Ampere on, torch runs fp32 convolutions in TF32 unless
+            ``torch.backends.cudnn.allow_tf32`` is False. Defaults to 'fp32'.
         micro_batch (int, optional): Images that go through the network at once; bounds the memory
             of large batches. Defaults to None, all at once.
     """

@@ -15,7 +15,7 @@ def apply_adversarial(cfg: Config) -> None:
     - ``data_preprocessor``: merged into the model's; mean, std and padding stay.
     - ``split_bn``: 'shared', 'aux' or None; every BN and SyncBN of the model's ``norm_cfg`` becomes
       a SplitBN or SplitSyncBN. RoI heads keep theirs: their samples are no two halves.
-    - everything else: a hook, appended to ``custom_hooks``.
+    - everything else: a hook, appended to ``custom_hooks`` where there is none of its type yet.
 
     The result is an ordinary config without the key; it is what a run saves in its work folder.
     """
@@ -27,8 +27,15 @@ def apply_adversarial(cfg: Config) -> None:
     split = adversarial.pop('split_bn')
     if split is not None:
         _split_norms(cfg.model, split)
-    hooks = [hook for hook in adversarial.values() if hook is not None]
+    present = [*cfg.get('default_hooks', {}).values(), *cfg.get('custom_hooks', [])]
+    present = {hook.type for hook in present if hook is not None}
+    hooks = [hook for hook in adversarial.values() if hook and hook.type not in present]
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), *hooks]
+    imports = cfg.get('custom_imports', {}).get('imports', [])
+    imports = [imports] if isinstance(imports, str) else imports
+    cfg.custom_imports = dict(
+        imports=sorted({*imports, 'projects.dat'}), allow_failed_imports=False
+    )
 
 
 def _split_norms(node, split: str) -> None:

@@ -1,6 +1,7 @@
 """The hook that owns tokenizer and attack."""
 
 import hashlib
+import re
 
 import torch
 import torch.distributed as dist
@@ -8,13 +9,15 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, TASK_UTILS
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from projects.dat import attacks
+from projects.dat.errors import UserError
 from projects.dat.tokenizer import DEFAULT_TOKENIZER, load_tokenizer
 
 from .adversary import Adversary
-from .split_bn import set_route
+from .split_bn import SplitBN, set_route
 
 for _class in (attacks.DiscreteAttack, attacks.PixelAttack, attacks.CodeChangeController):
     TASK_UTILS.register_module(module=_class)
@@ -50,6 +53,12 @@ class AdversarialTrainingHook(Hook):
     ):
         self.attack_cfg = attack or dict(type='DiscreteAttack')
         self.tokenizer_cfg = tokenizer
+        try:
+            re.compile(loss_pattern)
+        except re.error as error:
+            raise ValueError(
+                f'expected loss_pattern to be a regular expression, got {loss_pattern!r} ({error})'
+            ) from None
         self.loss_pattern = loss_pattern
         self.interval = interval
         self.adversary = None
@@ -63,25 +72,48 @@ class AdversarialTrainingHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         preprocessor = model.data_preprocessor
         if not hasattr(preprocessor, 'bind'):
-            raise TypeError(
+            raise UserError(
                 'AdversarialTrainingHook expected an adversarial data preprocessor such as '
                 f'AdversarialDetDataPreprocessor, found {type(preprocessor).__name__}'
             )
         attack = self.build_attack(next(model.parameters()).device)
         if self._state is not None:
-            attack.load_state_dict(self._state)
+            try:
+                attack.load_state_dict(self._state)
+            except ValueError as error:
+                raise UserError(str(error)) from error
         self.adversary = Adversary(attack, model, self.loss_pattern)
         concat = preprocessor.assembly == 'concat'
+        self._check_norms(runner, model.train(), concat)
         set_route(self.adversary.batch_norms, 'split' if concat else 'main')
-        joint = sum(isinstance(module, _BatchNorm) for module in model.modules()) - sum(
-            1 + hasattr(norm, 'aux') for norm in self.adversary.batch_norms
-        )
+        preprocessor.bind(self.adversary)
+
+    def _check_norms(self, runner, model: nn.Module, concat: bool) -> None:
+        auxiliary = [norm for norm in self.adversary.batch_norms if norm.split == 'aux']
+        if auxiliary and not concat:
+            raise UserError(
+                "split_bn='aux' trains the auxiliary batch norm on the adversarial half of a batch "
+                "and assembly='replace' has no halves: use assembly='concat' or split_bn='shared'"
+            )
+        if not all(norm.training for norm in auxiliary):
+            raise UserError(
+                "split_bn='aux' needs batch norms that train, but some are frozen: set "
+                'norm_eval=False and frozen_stages=-1 in model.backbone'
+            )
+        joint = [
+            name
+            for name, module in model.named_modules()
+            if isinstance(module, _BatchNorm)
+            and not isinstance(module, SplitBN)
+            and not name.endswith('.aux')
+            and module.training
+            and not name.startswith('roi_head')
+        ]
         if concat and joint:
             runner.logger.warning(
-                f'{joint} batch norms take their statistics over clean and adversarial images '
-                "together; norm_cfg=dict(type='SplitBN') normalizes them apart"
+                f'{len(joint)} batch norms such as {joint[0]} take their statistics over clean and '
+                "adversarial images together; norm_cfg=dict(type='SplitBN') normalizes them apart"
             )
-        preprocessor.bind(self.adversary)
 
     def build_attack(self, device: torch.device):
         """The attack, with its tokenizer on ``device``."""
@@ -101,11 +133,15 @@ class AdversarialTrainingHook(Hook):
         self.adversary.attack.seed(seed)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Gather the statistics; log them, and synchronize the step size, every few iterations."""
+        """Synchronize the step size and gather the statistics; log them every few iterations."""
         self._synchronize_step_size()
-        for name, value in self.adversary.stats.items():
-            # The loss of a skipped batch need not be finite.
-            self._sums[name] = self._sums.get(name, 0) + value.nan_to_num(0, 0, 0)
+        stats = dict(self.adversary.stats)
+        skipped = stats.pop('attack/skipped')
+        for name, value in stats.items():
+            # Only what was attacked counts; the loss of a skipped batch need not be finite.
+            value = torch.where(skipped.bool(), 0, value)
+            self._sums[name] = self._sums.get(name, 0) + value
+        self._sums['attack/skipped'] = self._sums.get('attack/skipped', 0) + skipped
         self._count += 1
         if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
             self._log(runner)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from projects.dat.attacks import AttackResult, isolate
 from projects.dat.attacks.base import Attack
+from projects.dat.errors import UserError
 
 from .split_bn import route_batch_norm, split_batch_norms
 
@@ -41,6 +42,7 @@ class Adversary:
         # AdvProp: adversarial images are the auxiliary batch norm's business, also when made.
         auxiliary = any(norm.split == 'aux' for norm in self.batch_norms)
         self.route = 'aux' if auxiliary else 'main'
+        self.checkpointed = [m for m in self.model.modules() if getattr(m, 'with_cp', False)]
         self.stats = {}
 
     def __call__(
@@ -65,6 +67,10 @@ class Adversary:
             return self._total(losses)
 
         with isolate(self.model), route_batch_norm(self.batch_norms, self.route):
+            # Activation checkpoints as MMDetection makes them refuse torch.autograd.grad; isolate
+            # puts the setting back.
+            for module in self.checkpointed:
+                module.with_cp = False
             result = self.attack(images, objective, mask)
         self.stats = result.stats
         if self.keep_result:
@@ -80,7 +86,7 @@ class Adversary:
             if 'loss' in name and re.search(self.loss_pattern, name)
         }
         if not chosen:
-            raise ValueError(
+            raise UserError(
                 f'expected losses whose name matches {self.loss_pattern!r}, found '
                 f'{", ".join(losses)}; change loss_pattern of the AdversarialTrainingHook'
             )

@@ -1,6 +1,7 @@
 """What tools/train.py and tools/test.py share: arguments, config, errors that people can read."""
 
 import argparse
+import logging
 import os
 import os.path as osp
 import sys
@@ -67,20 +68,10 @@ def load_config(args: argparse.Namespace) -> Config:
             '--launcher pytorch needs processes started by torchrun, but RANK is not set: use '
             'tools/dist_train.sh or tools/dist_test.sh'
         )
-    if not osp.isfile(args.config):
-        raise UserError(f'the config {args.config} does not exist: give one of configs/*.py')
-    try:
-        cfg = Config.fromfile(args.config)
-    except Exception as error:  # a config is a program: anything may go wrong in it
-        raise UserError(
-            f'the config {args.config} cannot be read: {type(error).__name__}: {error}'
-        ) from error
+    cfg = read_config(args.config)
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)
-    try:
-        cfg.merge_from_dict(args.cfg_options or {})
-    except (AssertionError, KeyError, TypeError) as error:
-        raise UserError(f'--cfg-options does not fit {args.config}: {error}') from None
+    merge_options(cfg, args.cfg_options)
     apply_adversarial(cfg)
     cfg.launcher = args.launcher
     if args.launcher != 'none' and not torch.cuda.is_available():
@@ -95,6 +86,34 @@ def load_config(args: argparse.Namespace) -> Config:
     name = osp.splitext(osp.basename(args.config))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
     return cfg
+
+
+def read_config(file: str) -> Config:
+    """Read a config.
+
+    Raises:
+        UserError: It is missing or cannot be read.
+    """
+    if not osp.isfile(file):
+        raise UserError(f'the config {file} does not exist: give one of configs/*.py')
+    try:
+        return Config.fromfile(file)
+    except Exception as error:  # a config is a program: anything may go wrong in it
+        raise UserError(
+            f'the config {file} cannot be read: {type(error).__name__}: {error}'
+        ) from error
+
+
+def merge_options(cfg: Config, options: dict | None) -> None:
+    """Apply ``--cfg-options``, in place.
+
+    Raises:
+        UserError: An entry does not fit the config.
+    """
+    try:
+        cfg.merge_from_dict(options or {})
+    except (AssertionError, KeyError, TypeError) as error:
+        raise UserError(f'--cfg-options does not fit {cfg.filename}: {error}') from None
 
 
 def check_once(cfg: Config, mode: str) -> None:
@@ -112,6 +131,10 @@ def run(main: Callable[[], None]) -> None:
     Taken for such mistakes: :class:`UserError`, also from a loader's worker process, and what
     classes raise when they refuse the arguments that the config gives them.
     """
+    # What the pure layers report, such as downloads.
+    logger = logging.getLogger('projects.dat')
+    logger.setLevel(logging.INFO)
+    logger.addHandler(logging.StreamHandler())
     try:
         main()
     except Exception as error:

@@ -7,6 +7,8 @@ import torch
 from mmdet.models import DetDataPreprocessor
 from mmengine.registry import MODELS
 
+from projects.dat.errors import UserError
+
 from .adversary import Adversary
 from .pixels import PixelSpace, valid_area
 
@@ -64,7 +66,7 @@ class AdversarialDetDataPreprocessor(DetDataPreprocessor):
             return data
         adversary = self.adversary
         if adversary is None:
-            raise RuntimeError(
+            raise UserError(
                 'expected an AdversarialTrainingHook to bind an attack, found none; add '
                 "dict(type='AdversarialTrainingHook') to custom_hooks or use DetDataPreprocessor"
             )

@@ -1,5 +1,6 @@
 """Runs that continue with the random numbers they would have had."""
 
+import os
 import random
 
 import numpy as np
@@ -57,6 +58,8 @@ class RandomStateHook(Hook):
         """Go on from the end of the last epoch."""
         if self._states is not None and get_rank() < len(self._states):
             set_random_state(self._states[get_rank()])
+        # A checkpoint within the epoch holds the states of its own moment.
+        self._states = None
 
     def after_train_epoch(self, runner) -> None:
         """Remember where this epoch ended; CheckpointHook runs after this."""
@@ -74,13 +77,15 @@ class RandomStateHook(Hook):
 
 @FUNCTIONS.register_module()
 def seed_worker(worker_id: int) -> None:
-    """Seed NumPy and Python in a loader worker from torch's seed of this worker and epoch.
+    """Seed a loader worker from torch's seed of this worker and epoch, and the rank.
 
     torch derives it from the main process's generator whenever the workers start, so each epoch
     gets other random augmentations (MMEngine's default repeats the first epoch's) and a resumed run
     gets those of an uninterrupted one. It takes ``persistent_workers=False``, since workers that
     live on are not seeded again.
     """
-    seed = torch.initial_seed() % 2**32
+    # MMEngine seeds the main processes of all ranks alike.
+    seed = (torch.initial_seed() + 1_000_003 * int(os.environ.get('RANK', 0))) % 2**32
+    torch.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)

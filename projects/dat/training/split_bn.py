@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
@@ -26,7 +27,8 @@ class SplitBN(nn.BatchNorm2d):
 
     What a batch consists of cannot be seen in its shape, so training code says it with
     :func:`route_batch_norm`; the default, 'main', is plain BatchNorm. In eval mode every route is
-    the main BatchNorm.
+    the main BatchNorm. One value per channel, where BatchNorm raises in training, is normalized
+    with the running statistics.
 
     Args:
         num_features (int): Number of channels.
@@ -59,6 +61,10 @@ class SplitBN(nn.BatchNorm2d):
         return torch.cat([self._normalize(self, clean), self._normalize(second, adversarial)])
 
     def _normalize(self, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+        if norm.training and x.numel() == x.shape[1]:
+            # One value per channel (one image at the top of a pyramid) has no variance.
+            mean, var = norm.running_mean, norm.running_var
+            return F.batch_norm(x, mean, var, norm.weight, norm.bias, eps=norm.eps)
         return nn.BatchNorm2d.forward(norm, x)
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):

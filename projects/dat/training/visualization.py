@@ -49,9 +49,11 @@ def attack_sheet(
             words = torch.where(_pixels_of(result.changed[i], clean), _RED.to(clean), words)
         row = [clean, base, adversarial, difference, words]
         row = [cell.detach().float().cpu().clamp(0, 1) for cell in row]
-        if boxes is not None and len(boxes[i]):
-            for j in (0, 2):
-                row[j] = draw_bounding_boxes(row[j], boxes[i].cpu(), colors='yellow', width=2)
+        if boxes is not None:
+            drawn = boxes[i].cpu()
+            drawn = drawn[(drawn[:, 2:] > drawn[:, :2]).all(dim=1)]  # others cannot be drawn
+            for j in (0, 2) if len(drawn) else ():
+                row[j] = draw_bounding_boxes(row[j], drawn, colors='yellow', width=2)
         cells += row
     sheet = make_grid(torch.stack(cells), nrow=len(COLUMNS), padding=4, pad_value=1.0)
     return (sheet * 255).round().byte().permute(1, 2, 0).numpy()

@@ -39,6 +39,7 @@ class AttackVisualizationHook(Hook):
         images, mask, data_samples, result = adversary.kept
         adversary.kept = None
         boxes = [sample.gt_instances.bboxes for sample in data_samples]
+        boxes = [getattr(b, 'tensor', b) for b in boxes]  # of MMDetection's box types
         sheet = attack_sheet(images, mask, result, boxes, max_images=self.max_images)
         runner.visualizer.add_image('attack', sheet, step=runner.iter)
 

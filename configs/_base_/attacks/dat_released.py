@@ -1,0 +1,16 @@
+# The variant of DAT's released classification code (https://github.com/alibaba/easyrobust), in
+# place of dat.py: PGD in pixels around Q(x) with a random start, then Q(Q(x) + delta).
+#
+# Q is not idempotent, so many words change whatever the step, and no controller can hold a share.
+_base_ = './dat.py'
+
+adversarial = dict(
+    hook=dict(
+        attack=dict(
+            _delete_=True,
+            type='DiscreteAttack',
+            variant='released',
+            norm='L2',
+            alpha=0.1,
+            eps=0.1,
+            random_start=0.8)))
