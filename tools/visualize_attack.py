@@ -77,6 +77,7 @@ def label_with_detections(model, data: dict, score: float) -> None:
         scale = found.bboxes.new_tensor(sample.scale_factor).repeat(2)
         sample.gt_instances = InstanceData(bboxes=found.bboxes * scale, labels=found.labels)
         sample.pop('pred_instances', None)
+        sample.pop('ignored_instances', None)  # made without boxes where no annotations were loaded
 
 
 def main() -> None:
