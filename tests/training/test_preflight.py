@@ -123,6 +123,11 @@ BAD_CONFIGS = {
         lambda cfg: cfg.update(custom_hooks=[
             dict(type='AdversarialTrainingHook', tokenizer='/no/tokenizer.safetensors')]),
         ['tokenizer of AdversarialTrainingHook', '/no/tokenizer.safetensors']),
+    'tokenizer precision': (
+        lambda cfg: cfg.update(custom_hooks=[
+            dict(type='AdversarialTrainingHook', tokenizer=dict(
+                name_or_path='fast_f8_4096', precision='fp8'))]),
+        ['tokenizer of AdversarialTrainingHook', "got 'fp8'"]),
 }
 
 

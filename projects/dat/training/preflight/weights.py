@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
 from projects.dat.errors import UserError
+from projects.dat.tokenizer import load_tokenizer
 
 from ..cfg_walk import type_name, walk
 
@@ -45,18 +46,16 @@ def check_tokenizer(cfg: Config) -> None:
     """Load the tokenizer of the AdversarialTrainingHook once.
 
     Raises:
-        UserError: The name is unknown, or the file is missing or broken.
+        UserError: The name or an option is unknown, or the file is missing or broken.
     """
     for hook in cfg.get('custom_hooks') or []:
         tokenizer = hook.get('tokenizer') if type_name(hook) == 'AdversarialTrainingHook' else None
         if tokenizer is None:
             continue
-        from projects.dat.tokenizer import TokenizerError, load_tokenizer
-
         options = {'name_or_path': tokenizer} if isinstance(tokenizer, str) else dict(tokenizer)
         try:
             load_tokenizer(**options)
-        except (TokenizerError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             raise UserError(f'the tokenizer of AdversarialTrainingHook: {error}') from None
 
 
