@@ -59,7 +59,7 @@ PUBLISHED = {
     'imagenet_f16_16384': Preset(
         url='https://heibox.uni-heidelberg.de/f/867b05fc8c4841768640/?dl=1',
         file='vqgan_imagenet_f16_16384.ckpt',
-        size='about 980 MB',
+        size='at least 304 MB',
         license='MIT',
     ),
 }
