@@ -6,6 +6,7 @@ which pixels may change.
 """
 
 from .controller import CodeChangeController
+from .det_advprop import DetAdvPropAttack, DetectionObjective
 from .discrete import DiscreteAttack
 from .gradient import image_gradient
 from .isolation import isolate
@@ -17,6 +18,8 @@ __all__ = [
     'PERTURBATIONS',
     'AttackResult',
     'CodeChangeController',
+    'DetAdvPropAttack',
+    'DetectionObjective',
     'DiscreteAttack',
     'L2',
     'Linf',

@@ -19,7 +19,12 @@ from projects.dat.tokenizer import DEFAULT_TOKENIZER, load_tokenizer
 from .adversary import Adversary
 from .split_bn import SplitBN, set_route
 
-for _class in (attacks.DiscreteAttack, attacks.PixelAttack, attacks.CodeChangeController):
+for _class in (
+    attacks.CodeChangeController,
+    attacks.DetAdvPropAttack,
+    attacks.DiscreteAttack,
+    attacks.PixelAttack,
+):
     TASK_UTILS.register_module(module=_class)
 
 
@@ -33,8 +38,8 @@ class AdversarialTrainingHook(Hook):
     gradient was not finite. The attack's state travels in the checkpoint.
 
     Args:
-        attack (dict): Config of ``DiscreteAttack`` or ``PixelAttack`` (without tokenizer). Defaults
-            to dict(type='DiscreteAttack').
+        attack (dict): Config of ``DiscreteAttack`` (without tokenizer), ``PixelAttack`` or
+            ``DetAdvPropAttack``. Defaults to dict(type='DiscreteAttack').
         tokenizer (str | dict | None): What ``load_tokenizer`` takes: a name, a path, or a dict of
             its arguments; None for attacks without one. Defaults to the bundled tokenizer.
         loss_pattern (str): See :class:`Adversary`. Defaults to 'loss', all losses.

@@ -49,7 +49,7 @@ class Adversary:
         self,
         images: Tensor,
         mask: Tensor,
-        to_inputs: Callable[[Tensor], Tensor],
+        to_inputs: Callable[[Tensor, slice], Tensor],
         data_samples: list,
     ) -> AttackResult:
         """Attack a batch.
@@ -57,14 +57,18 @@ class Adversary:
         Args:
             images: (N, 3, H, W), RGB, 0..1.
             mask: BoolTensor (N, 1, H, W), False where pixels must stay.
-            to_inputs: From images to the model's inputs, differentiable.
+            to_inputs: From images to the model's inputs, differentiable; the slice says which of
+                the batch they are.
             data_samples: The targets; the model gets copies, as some heads edit them.
         """
 
-        def objective(candidate: Tensor) -> Tensor:
-            samples = copy.deepcopy(data_samples)
-            losses = self.model(to_inputs(candidate), samples, mode='loss')
-            return self._total(losses)
+        def objective(
+            candidate: Tensor, losses: str = self.loss_pattern, index: int | None = None
+        ) -> Tensor:
+            which = slice(None) if index is None else slice(index, index + 1)
+            samples = copy.deepcopy(data_samples[which])
+            found = self.model(to_inputs(candidate, which), samples, mode='loss')
+            return _total(found, losses)
 
         with isolate(self.model), route_batch_norm(self.batch_norms, self.route):
             # Activation checkpoints as MMDetection makes them refuse torch.autograd.grad; isolate
@@ -78,19 +82,16 @@ class Adversary:
             self.kept = (images, mask, data_samples, result)
         return result
 
-    def _total(self, losses: dict) -> Tensor:
-        """Sum of the chosen losses, as MMEngine's ``parse_losses`` sums all of them."""
-        chosen = {
-            name: value
-            for name, value in losses.items()
-            if 'loss' in name and re.search(self.loss_pattern, name)
-        }
-        if not chosen:
-            raise UserError(
-                f'expected losses whose name matches {self.loss_pattern!r}, found '
-                f'{", ".join(losses)}; change loss_pattern of the AdversarialTrainingHook'
-            )
-        terms = []
-        for value in chosen.values():
+
+def _total(losses: dict, pattern: str) -> Tensor:
+    """Sum of the chosen losses, as MMEngine's ``parse_losses`` sums all of them."""
+    terms = []
+    for name, value in losses.items():
+        if 'loss' in name and re.search(pattern, name):
             terms += value if isinstance(value, list) else [value]
-        return sum(term.mean() for term in terms)
+    if not terms:
+        raise UserError(
+            f'expected losses whose name matches {pattern!r}, found {", ".join(losses)}; change '
+            'the loss_pattern of the AdversarialTrainingHook or the patterns of its attack'
+        )
+    return sum(term.mean() for term in terms)

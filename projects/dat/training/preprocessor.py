@@ -74,8 +74,8 @@ class AdversarialDetDataPreprocessor(DetDataPreprocessor):
         pixels = PixelSpace(self, self.rgb)
         mask = valid_area(inputs, data_samples)
 
-        def to_inputs(images):
-            return torch.where(mask, pixels.to_inputs(images), inputs)
+        def to_inputs(images, which=...):
+            return torch.where(mask[which], pixels.to_inputs(images), inputs[which])
 
         result = adversary(pixels.to_images(inputs), mask, to_inputs, data_samples)
         adversarial = to_inputs(result.images)
