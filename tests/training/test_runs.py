@@ -118,6 +118,13 @@ def test_it_logs_and_draws_the_attack(uninterrupted):
     assert list(uninterrupted.glob('*/vis_data/vis_image/attack_*.png'))
 
 
+DET_ADVPROP = {
+    'adversarial.split_bn': 'aux',
+    'adversarial.hook.tokenizer': None,
+    'adversarial.hook.attack': dict(type='DetAdvPropAttack', _delete_=True),
+}
+
+
 @pytest.mark.parametrize(
     'options',
     [
@@ -131,8 +138,13 @@ def test_it_logs_and_draws_the_attack(uninterrupted):
                 type='PixelAttack', norm='Linf', eps=0.03, step_size=0.03, steps=1, _delete_=True
             ),
         },
+        DET_ADVPROP,
+        {**DET_ADVPROP, 'adversarial.hook.attack.selection': 'image'},
     ],
-    ids=['accumulation', 'auxiliary batch norm', 'replace', 'batch of one', 'pixel attack'],
+    ids=[
+        'accumulation', 'auxiliary batch norm', 'replace', 'batch of one', 'pixel attack',
+        'Det-AdvProp', 'Det-AdvProp per image',
+    ],
 )
 def test_variants_train(data_root, tmp_path, options):
     options = {'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 9, **options}
@@ -206,3 +218,35 @@ def test_two_processes_hold_equal_weights(data_root, tmp_path, norm):
     assert len(digests) == 2, result.stderr[-3000:]
     assert digests[0] == digests[1]
     assert re.search(r'attack/code_change: 0\.\d*[1-9]', result.stdout + result.stderr)
+
+
+class Recorder(Hook):
+    """Keeps the loaded images and boxes of every iteration."""
+
+    def __init__(self):
+        self.seen = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.seen += [image.clone() for image in data_batch['inputs']]
+        self.seen += [x.gt_instances.bboxes.tensor.clone() for x in data_batch['data_samples']]
+
+
+def test_methods_see_the_same_images(data_root, tmp_path):
+    recorders = []
+    for name in ('dat', 'plain'):
+        (tmp_path / name).mkdir()
+        cfg = config(data_root, tmp_path / name, **{'train_cfg.val_interval': 9})
+        if name == 'plain':
+            cfg.custom_hooks = []
+            cfg.model.data_preprocessor.type = 'DetDataPreprocessor'
+            del cfg.model.data_preprocessor['assembly']
+        runner = Runner.from_cfg(cfg)
+        recorders.append(Recorder())
+        runner.register_hook(recorders[-1])
+        runner.train()
+    dat, plain = [recorder.seen for recorder in recorders]
+    assert all(torch.equal(a, b) for a, b in zip(plain, dat, strict=True))
+    # Drop path has drawn other amounts of numbers by then; the flips are the second epoch's own.
+    half = len(dat) // 2
+    first, second = dat[:half], dat[half:]
+    assert not all(torch.equal(a, b) for a, b in zip(first, second, strict=True))

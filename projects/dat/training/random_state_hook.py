@@ -1,5 +1,6 @@
 """Runs that continue with the random numbers they would have had."""
 
+import hashlib
 import os
 import random
 
@@ -46,7 +47,9 @@ class RandomStateHook(Hook):
     resumed. Training counted in iterations has one epoch; its checkpoints hold rank 0's states at
     the moment of saving.
 
-    Loader workers draw from seeds of their own: see :func:`seed_worker`.
+    Loader workers are seeded from (seed, epoch) alone, see :func:`seed_worker`: runs with the same
+    seed that differ in the method, whose models draw different amounts of random numbers, see the
+    same images with the same augmentations.
     """
 
     priority = 'NORMAL'
@@ -60,6 +63,9 @@ class RandomStateHook(Hook):
             set_random_state(self._states[get_rank()])
         # A checkpoint within the epoch holds the states of its own moment.
         self._states = None
+        key = f'{runner.seed}/{runner.epoch}'.encode()
+        seed = int.from_bytes(hashlib.sha256(key).digest()[:8], 'big') >> 1
+        runner.train_dataloader.generator = torch.Generator().manual_seed(seed)
 
     def after_train_epoch(self, runner) -> None:
         """Remember where this epoch ended; CheckpointHook runs after this."""
@@ -79,10 +85,12 @@ class RandomStateHook(Hook):
 def seed_worker(worker_id: int) -> None:
     """Seed a loader worker from torch's seed of this worker and epoch, and the rank.
 
-    torch derives it from the main process's generator whenever the workers start, so each epoch
-    gets other random augmentations (MMEngine's default repeats the first epoch's) and a resumed run
-    gets those of an uninterrupted one. It takes ``persistent_workers=False``, since workers that
-    live on are not seeded again.
+    torch draws it from the loader's generator whenever the workers start, and
+    :class:`RandomStateHook` seeds that generator each epoch: each epoch gets other random
+    augmentations (MMEngine's default repeats the first epoch's) and a resumed run gets those of an
+    uninterrupted one. It takes ``persistent_workers=False``, since workers that live on are not
+    seeded again. Training counted in iterations starts its workers once, from torch's global
+    generator.
     """
     # MMEngine seeds the main processes of all ranks alike.
     seed = (torch.initial_seed() + 1_000_003 * int(os.environ.get('RANK', 0))) % 2**32
