@@ -1,0 +1,27 @@
+"""The image corruptions of COCO-C."""
+
+from .corrupt import corrupt
+from .names import (
+    BENCHMARK,
+    CHANNEL_ORDERS,
+    CORRUPTIONS,
+    GROUPS,
+    HOLDOUT,
+    SETS,
+    SEVERITIES,
+    expand,
+)
+from .seeds import image_seed
+
+__all__ = [
+    'BENCHMARK',
+    'CHANNEL_ORDERS',
+    'CORRUPTIONS',
+    'GROUPS',
+    'HOLDOUT',
+    'SETS',
+    'SEVERITIES',
+    'corrupt',
+    'expand',
+    'image_seed',
+]
