@@ -4,7 +4,6 @@ import logging
 import os
 import pickle
 import re
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,8 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+
+from projects.dat.files import replacing
 
 from .layout import TokenizerError
 
@@ -76,17 +77,9 @@ def write_state_dict(
         path: The file; its folder is made.
         metadata: Strings that say where the weights come from.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().cpu().half().contiguous() for key, value in state_dict.items()}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix='.partial')
-    os.close(handle)
-    try:
+    with replacing(path) as temporary:
         safetensors.torch.save_file(tensors, temporary, metadata=dict(metadata))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
