@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..errors import UserError
+from projects.dat.errors import UserError
+
 from . import blur, digital, glass, noise, weather
 from .names import CORRUPTIONS, SEVERITIES
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import UserError
+from projects.dat.errors import UserError
+
 from . import hsv
 from .filters import gaussian, motion
 from .fractal import plasma

@@ -1,0 +1,177 @@
+"""Build a COCO-C tree in parallel, so that it can be killed at any moment and go on."""
+
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from tqdm import tqdm
+
+from projects.dat.errors import UserError
+
+from . import tree
+from .cell_worker import Cell, Recipe, Task, start_worker, work
+from .disk_space import check_disk_space
+from .shard import Shard, write_atomically, writing
+from .source import Source, read_source
+
+
+@dataclass
+class BuildReport:
+    """What a build did.
+
+    Args:
+        cells: Number of image-cells of this rank that are there now.
+        failures: For each image that was not built, wholly or in part, the reasons.
+    """
+
+    cells: int = 0
+    failures: dict[str, list[str]] = field(default_factory=dict)
+
+
+def build(
+    images: str | Path,
+    annotations: str | Path,
+    out: str | Path,
+    cells: Sequence[Cell],
+    *,
+    seed: int = 0,
+    channel_order: str = 'bgr',
+    image_format: str = 'png',
+    quality: int | None = None,
+    workers: int = 1,
+    rank: int = 0,
+    world: int = 1,
+    show: Callable[[BuildReport], None] = lambda report: None,
+) -> BuildReport:
+    """Build a tree, or what is missing of it.
+
+    Each rank makes every ``world``-th image, without talking to the others.
+
+    Args:
+        images: Folder of the images.
+        annotations: Annotation file in COCO's format that names them.
+        out: Folder of the tree.
+        cells: Corruptions with severities; others that the tree has stay as they are.
+        seed: Seed of the tree, at least 0. Defaults to 0.
+        channel_order: ``'bgr'`` gives the corruptions what MMDetection's loader returns, as
+            published figures have it; ``'rgb'`` gives them RGB. Defaults to 'bgr'.
+        image_format: ``'png'`` or ``'jpeg'``. Defaults to 'png'.
+        quality: 1..100 for jpeg, None for png. Defaults to None.
+        workers: Number of worker processes. Defaults to 1.
+        rank: 0..world - 1. Defaults to 0.
+        world: Number of ranks. Defaults to 1.
+        show: Called with the result while other ranks still see this one running, so that none of
+            them ends the job before all has been said. Defaults to nothing.
+
+    Raises:
+        UserError: The annotation file is unfit, ``out`` holds another tree, the disk is too small
+            or cannot be written.
+    """
+    source = read_source(annotations, image_format)
+    if not Path(images).is_dir():
+        raise UserError(
+            f'the image folder {images} does not exist: give the folder that the file names of '
+            f'{annotations} start from'
+        )
+    recipe = Recipe(str(images), str(out), seed, channel_order, image_format, quality)
+    manifest = tree.make_manifest(source.sha256, seed, channel_order, image_format, quality)
+    tree.check_manifest(out, manifest)
+    digests = tree.read_digests(out)
+    tasks = list(_plan(source, out, cells, digests))
+    with _pool(workers) as pool:
+        check_disk_space(recipe, tasks, pool)
+        with Shard(out, rank, world) as shard:
+            tree.create_manifest(out, manifest, shard.scratch)
+            for cell in cells:
+                with writing(out):  # verification takes from the folders what should be there
+                    Path(out, tree.cell_folder(*cell)).mkdir(parents=True, exist_ok=True)
+            if rank == 0:
+                _write_annotations(source, shard, digests)
+            report = _run(recipe, tasks[rank::world], len(cells), pool, shard)
+            show(report)
+            return report
+
+
+def _plan(
+    source: Source, out: str | Path, cells: Sequence[Cell], digests: dict[str, str]
+) -> Iterator[Task]:
+    folders = {cell: tree.cell_folder(*cell) for cell in cells}
+    there = {cell: tree.list_files(out, folder) for cell, folder in folders.items()}
+    for image in source.images:
+        paths = {cell: f'{folder}/{image.target}' for cell, folder in folders.items()}
+        missing = tuple(cell for cell in cells if image.target not in there[cell])
+        yield Task(
+            image,
+            missing,
+            tuple(c for c in cells if image.target in there[c] and paths[c] not in digests),
+            {paths[c]: digests[paths[c]] for c in missing if paths[c] in digests},
+        )
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[Executor]:
+    # Forked workers start at once and share their modules; spawned ones would each spend seconds
+    # and memory on importing PyTorch and MMDetection. At this point there are no threads to break.
+    context = multiprocessing.get_context('fork')
+    stop = context.Event()
+    pool = ProcessPoolExecutor(workers, context, start_worker, (stop,))
+    try:
+        yield pool
+    except BrokenProcessPool:
+        raise UserError(
+            'a worker process was killed, probably because memory ran out: start the same command '
+            'again with fewer --workers, it goes on from here'
+        ) from None
+    finally:
+        stop.set()  # a worker in the middle of an image ends after the cell at hand
+        pool.shutdown(cancel_futures=True)
+
+
+def _write_annotations(source: Source, shard: Shard, digests: dict[str, str]) -> None:
+    data = source.annotations()
+    path = shard.root / tree.ANNOTATIONS
+    if not path.exists():
+        write_atomically(path, data, shard.scratch)
+    if tree.ANNOTATIONS not in digests:
+        shard.record({tree.ANNOTATIONS: sha256(data).hexdigest()})
+
+
+def _run(
+    recipe: Recipe, tasks: Sequence[Task], cells: int, pool: Executor, shard: Shard
+) -> BuildReport:
+    todo = [task for task in tasks if task.missing or task.unrecorded]
+    remaining = sum(len(task.missing) + len(task.unrecorded) for task in todo)
+    total = cells * len(tasks)
+    report = BuildReport(total)
+    # Before the bar, which starts a thread: see _pool.
+    futures = {pool.submit(work, recipe, task, str(shard.scratch)): task for task in todo}
+    with progress_bar(total, 'cell', shard.rank, shard.world, total - remaining) as bar:
+        for future in as_completed(futures):
+            task, outcome = futures.pop(future), future.result()
+            shard.record({
+                path: digest
+                for path, digest in outcome.digests.items()
+                if path not in task.recorded
+            })
+            bar.update(len(task.missing) + len(task.unrecorded))
+            if outcome.reasons:
+                report.failures[task.image.file_name] = list(outcome.reasons)
+                report.cells -= len(task.missing) + len(task.unrecorded) - len(outcome.digests)
+    return report
+
+
+def progress_bar(
+    total: int, unit: str, rank: int = 0, world: int = 1, done: int = 0
+) -> tqdm:
+    """A bar with the time left; in a log file, which cannot overwrite, one line a minute."""
+    interval = 0.1 if sys.stderr.isatty() else 60
+    return tqdm(
+        total=total, initial=done, unit=unit, smoothing=0.05, mininterval=interval,
+        maxinterval=max(10, interval), desc=f'rank {rank} of {world}' if world > 1 else None,
+    )

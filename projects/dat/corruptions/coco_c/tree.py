@@ -1,0 +1,213 @@
+"""The layout of a built COCO-C tree: paths, manifest and digests.
+
+A tree holds ``<corruption>/<severity>/<file_name>`` with the ending of its image format,
+``annotations.json`` with these file names, ``manifest.json`` that says what all of them were made
+from, and ``digests/*.sha256``, which ``sha256sum -c`` reads from the tree's root.
+"""
+
+import json
+import os
+import re
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy
+import PIL
+import scipy
+
+from projects.dat.errors import UserError
+
+from ..names import CHANNEL_ORDERS
+
+SCHEMA = 1
+MANIFEST = 'manifest.json'
+ANNOTATIONS = 'annotations.json'
+DIGESTS = 'digests'
+SCRATCH = '.building'
+ENDINGS = {'png': '.png', 'jpeg': '.jpg'}
+
+_DIGEST_LINE = re.compile(rb'([0-9a-f]{64})  (.+)\n')
+
+
+def target_name(file_name: str, image_format: str) -> str:
+    """The annotation file's ``file_name`` with the ending of ``'png'`` or ``'jpeg'``."""
+    return PurePosixPath(file_name).with_suffix(ENDINGS[image_format]).as_posix()
+
+
+def cell_folder(corruption: str, severity: int) -> str:
+    """Folder of one corruption and severity, relative to the tree's root."""
+    return f'{corruption}/{severity}'
+
+
+def image_path(
+    root: str | Path, corruption: str, severity: int, file_name: str, image_format: str
+) -> Path:
+    """Where the tree at ``root`` holds an image of the annotation file.
+
+    Args:
+        root: Folder of the tree.
+        corruption: One of ``CORRUPTIONS``.
+        severity: 1..5.
+        file_name: As in the source annotation file or in the tree's.
+        image_format: ``format`` of the tree's manifest.
+    """
+    return Path(root, cell_folder(corruption, severity), target_name(file_name, image_format))
+
+
+def make_manifest(
+    annotations_sha256: str, seed: int, channel_order: str, image_format: str, quality: int | None
+) -> dict:
+    """What all images of a tree have in common, and the versions of what makes them."""
+    packages = {
+        'numpy': numpy.__version__,
+        'opencv': cv2.__version__,
+        'pillow': PIL.__version__,
+        'scipy': scipy.__version__,
+    }
+    return {
+        'schema': SCHEMA,
+        'annotations_sha256': annotations_sha256,
+        'seed': seed,
+        'channel_order': channel_order,
+        'format': image_format,
+        'quality': quality,
+        'packages': packages,
+    }
+
+
+def read_manifest(root: str | Path) -> dict:
+    """Read the manifest of the tree at ``root``.
+
+    Returns:
+        dict: ``schema`` 1, ``annotations_sha256`` of the source annotation file, ``seed``,
+        ``channel_order`` 'bgr' or 'rgb', ``format`` 'png' or 'jpeg', ``quality`` None or 1..100
+        and ``packages``, a version for each name.
+
+    Raises:
+        UserError: It is missing or no such manifest.
+    """
+    file = Path(root, MANIFEST)
+    try:
+        manifest = json.loads(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            f'{root} is no COCO-C tree, for it has no {MANIFEST}: name the folder that '
+            f'tools/build_coco_c.py wrote'
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f'{file} cannot be read ({error}): build the tree anew') from None
+    wrong = _wrong_entry(manifest)
+    if wrong:
+        raise UserError(
+            f'{file} is no manifest of a COCO-C tree of schema {SCHEMA}: {wrong} is missing or '
+            f'wrong; build the tree anew with this version'
+        )
+    return manifest
+
+
+def _wrong_entry(manifest: object) -> str | None:
+    if not isinstance(manifest, dict):
+        return 'the object'
+    get = manifest.get
+    quality, packages = get('quality'), get('packages')
+    right = {
+        'schema': get('schema') == SCHEMA,
+        'annotations_sha256': bool(re.fullmatch('[0-9a-f]{64}', str(get('annotations_sha256')))),
+        'seed': type(get('seed')) is int and get('seed') >= 0,
+        'channel_order': get('channel_order') in CHANNEL_ORDERS,
+        'format': get('format') in list(ENDINGS),
+        'quality': quality is None
+        if get('format') == 'png'
+        else type(quality) is int and 1 <= quality <= 100,
+        'packages': isinstance(packages, dict)
+        and all(isinstance(version, str) for version in packages.values()),
+    }
+    return next((key for key, fits in right.items() if not fits), None)
+
+
+def check_manifest(root: str | Path, wanted: dict) -> bool:
+    """Whether there is a manifest already; nothing at all may be in its place either.
+
+    Raises:
+        UserError: The tree was begun from something else, or the folder holds something else.
+    """
+    root = Path(root)
+    if root.exists() and not root.is_dir():
+        raise UserError(f'{root} is a file: name a folder for the tree')
+    # Listed before the look for the manifest: another rank may be about to write it.
+    foreign = {file.name for file in root.iterdir()} if root.exists() else set()
+    if not (root / MANIFEST).exists():
+        if foreign - {DIGESTS, SCRATCH}:
+            raise UserError(f'{root} holds files but no {MANIFEST}: name a new or an empty folder')
+        return False
+    found = read_manifest(root)
+    for key, value in wanted.items():
+        if found[key] != value:
+            raise UserError(
+                f'{root} was begun with {_describe(key, found[key], value)}, but this run has '
+                f'{_describe(key, value, found[key])}: name another folder or run with what it '
+                f'was begun with'
+            )
+    return True
+
+
+def _describe(key: str, value: object, other: object) -> str:
+    if key == 'annotations_sha256':
+        return f'an annotation file of digest {value[:12]}...'
+    if key == 'packages':
+        return ', '.join(f'{name} {v}' for name, v in value.items() if v != other.get(name))
+    return f'{key.replace("_", " ")} {value}'
+
+
+def create_manifest(root: str | Path, wanted: dict, scratch: Path) -> None:
+    """Write the manifest, or check the one that is there.
+
+    Safe when many processes do it at once: one of them wins, and the others compare.
+
+    Args:
+        root: Folder of the tree.
+        wanted: As :func:`make_manifest` gives it.
+        scratch: A folder of this process alone, in the same file system.
+
+    Raises:
+        UserError: The tree was begun from something else.
+    """
+    if check_manifest(root, wanted):
+        return
+    new = scratch / MANIFEST
+    new.write_text(json.dumps(wanted, indent=1) + '\n')
+    try:
+        os.link(new, Path(root, MANIFEST))  # unlike os.replace, fails where the file exists
+    except FileExistsError:
+        check_manifest(root, wanted)
+    except OSError:  # a file system without hard links
+        os.replace(new, Path(root, MANIFEST))
+    new.unlink(missing_ok=True)
+
+
+def digest_line(path: str, digest: str) -> bytes:
+    """One line as ``sha256sum`` writes it; ``path`` is relative to the tree's root."""
+    return f'{digest}  '.encode() + os.fsencode(path) + b'\n'
+
+
+def read_digests(root: str | Path) -> dict[str, str]:
+    """SHA-256 of the finished files, by their paths relative to the tree's root.
+
+    What is no whole line, as a killed process may leave it, counts as not there.
+    """
+    digests = {}
+    for file in sorted(Path(root, DIGESTS).glob('*.sha256')):
+        with open(file, 'rb') as lines:
+            for match in filter(None, map(_DIGEST_LINE.fullmatch, lines)):
+                digests[os.fsdecode(match[2])] = match[1].decode()
+    return digests
+
+
+def list_files(root: str | Path, folder: str = '') -> set[str]:
+    """Paths of all files below ``folder``, relative to it."""
+    top = os.path.join(root, folder)
+    return {
+        os.path.relpath(os.path.join(where, file), top)
+        for where, _, files in os.walk(top)
+        for file in files
+    }

@@ -1,0 +1,184 @@
+"""Build COCO-C, the corrupted images of any COCO-format set, or check a built tree.
+
+    python tools/build_coco_c.py --images data/coco/val2017 \\
+        --annotations data/coco/annotations/instances_val2017.json --out data/coco_c
+    python tools/build_coco_c.py --out data/coco_c --verify
+
+It writes OUT/<corruption>/<severity>/<file_name> and OUT/annotations.json, which names these files.
+Stop it as you like, by Ctrl-C or kill -9: the same command goes on where it was. More corruptions
+and severities can be added to a tree later. Under torchrun or srun each process makes its share of
+the images. The digests are sha256sum's: cd OUT && sha256sum -c --quiet digests/*.sha256
+
+Exit status: 0 all is there; 1 images could not be read or files are wrong, which are listed; 2 the
+command is wrong; 130 interrupted.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+# Before numpy is imported: each worker is one thread.
+os.environ.update(OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1', MKL_NUM_THREADS='1')
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import projects.dat  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
+
+from projects.dat.corruptions.coco_c.builder import BuildReport, build  # noqa: E402
+from projects.dat.corruptions.names import (  # noqa: E402
+    BENCHMARK,
+    CHANNEL_ORDERS,
+    CORRUPTIONS,
+    SETS,
+    SEVERITIES,
+    expand,
+)
+from projects.dat.corruptions.coco_c.shard import Shard, rank_and_world  # noqa: E402
+from projects.dat.corruptions.coco_c.source import read_source  # noqa: E402
+from projects.dat.corruptions.coco_c.tree import ENDINGS, read_manifest  # noqa: E402
+from projects.dat.corruptions.coco_c.verifier import verify  # noqa: E402
+from projects.dat.errors import UserError  # noqa: E402
+from projects.dat.training import cli  # noqa: E402
+
+JPEG_QUALITY = 95
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--images', metavar='DIR', help='folder of the images')
+    parser.add_argument('--annotations', metavar='FILE', help="annotation file in COCO's format")
+    parser.add_argument('--out', metavar='DIR', required=True, help='folder of the tree')
+    parser.add_argument(
+        '--corruptions',
+        nargs='+',
+        metavar='NAME',
+        choices=(*SETS, *CORRUPTIONS),
+        help=f'{", ".join(SETS)} or single ones: {", ".join(CORRUPTIONS)} (default: benchmark)',
+    )
+    parser.add_argument(
+        '--severities', nargs='+', type=int, metavar='N', choices=SEVERITIES,
+        help='1 to 5 (default: all)',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='seed of all noise (default: 0)')
+    parser.add_argument(
+        '--channel-order',
+        choices=CHANNEL_ORDERS,
+        default='bgr',
+        help='how the corruptions get the channels: bgr, as in published results, or rgb '
+        '(default: bgr)',
+    )
+    parser.add_argument(
+        '--format', choices=list(ENDINGS), default='png',
+        help='png keeps the exact pixels, jpeg saves space (default: png)',
+    )
+    parser.add_argument(
+        '--quality', type=int, help=f'of jpeg, 1 to 100 (default: {JPEG_QUALITY})'
+    )
+    parser.add_argument(
+        '--workers', type=int, help='processes (default: one for each CPU core of this rank)'
+    )
+    parser.add_argument(
+        '--verify', action='store_true',
+        help='build nothing: check the tree, by default all that was begun',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    rank, world = rank_and_world()
+    args.workers = _cores() if args.workers is None else args.workers
+    if args.workers < 1 or args.seed < 0:
+        raise UserError(
+            f'--workers must be at least 1 and --seed at least 0, but got {args.workers} and '
+            f'{args.seed}'
+        )
+    try:
+        complete = _verify(args, rank) if args.verify else _build(args, rank, world)
+    except KeyboardInterrupt:
+        print('interrupted: start the same command again to go on', file=sys.stderr)
+        sys.exit(130)
+    if not complete:
+        if 'TORCHELASTIC_RUN_ID' in os.environ and not args.verify:
+            # torchrun ends all ranks as soon as one fails.
+            Shard(args.out, rank, world).wait_for_others()
+        sys.exit(1)
+
+
+def _build(args: argparse.Namespace, rank: int, world: int) -> bool:
+    if not args.images or not args.annotations:
+        raise UserError('a build needs --images and --annotations: name the folder and the file')
+    if args.quality is not None and (args.format != 'jpeg' or not 1 <= args.quality <= 100):
+        raise UserError(
+            f'--quality is 1 to 100 and for --format jpeg alone, but got {args.quality} for '
+            f'{args.format}'
+        )
+    quality = (args.quality or JPEG_QUALITY) if args.format == 'jpeg' else None
+    share = f' (rank {rank} of {world})' if world > 1 else ''
+
+    def show(report: BuildReport) -> None:
+        lines = [f'{report.cells} image-cells are in {args.out}{share}']
+        if report.failures:
+            lines.append(f'not built, at least in part: {len(report.failures)} images{share}')
+            lines += [f'  {name}: {"; ".join(r)}' for name, r in sorted(report.failures.items())]
+        print('\n'.join(lines), flush=True)
+
+    report = build(
+        args.images,
+        args.annotations,
+        args.out,
+        _cells(args.corruptions or ['benchmark'], args.severities or SEVERITIES),
+        seed=args.seed,
+        channel_order=args.channel_order,
+        image_format=args.format,
+        quality=quality,
+        workers=args.workers,
+        rank=rank,
+        world=world,
+        show=show,
+    )
+    return not report.failures
+
+
+def _verify(args: argparse.Namespace, rank: int) -> bool:
+    if rank:  # threads of one process keep a disk busy
+        return True
+    manifest = read_manifest(args.out)
+    if args.annotations:
+        given = read_source(args.annotations, manifest['format'])
+        if given.sha256 != manifest['annotations_sha256']:
+            raise UserError(
+                f'{args.out} was built from another annotation file than {args.annotations}: '
+                f'name that one, or none'
+            )
+    cells = None
+    if args.corruptions or args.severities:
+        cells = _cells(args.corruptions or ['benchmark'], args.severities or SEVERITIES)
+    report = verify(args.out, cells, workers=args.workers)
+    for path, problem in report.problems.items():
+        print(f'{problem}: {path}')
+    benchmark = sum(name in BENCHMARK for name, _ in report.cells)
+    result = f'{len(report.problems)} problems' if report.problems else 'all is right'
+    print(
+        f'{args.out}: {result}; {report.files} files of {len(report.cells)} corruption-severity '
+        f'pairs checked, {benchmark} of the {len(BENCHMARK) * len(SEVERITIES)} of the benchmark'
+    )
+    return not report.problems
+
+
+def _cells(names: list[str], severities: list[int]) -> list[tuple[str, int]]:
+    return [(name, severity) for name in expand(names) for severity in sorted(set(severities))]
+
+
+def _cores() -> int:
+    """CPU cores for this process, where several ranks share a machine."""
+    # macOS knows no affinity.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    cores = min(cores, int(os.environ.get('SLURM_CPUS_PER_TASK', cores)))
+    return max(1, cores // int(os.environ.get('LOCAL_WORLD_SIZE', 1)))
+
+
+if __name__ == '__main__':
+    cli.run(main)
