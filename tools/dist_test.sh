@@ -16,4 +16,4 @@ exec "${PYTHON:-python}" -m torch.distributed.run \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" \
     --master_port="${PORT:-29500}" \
     --nproc_per_node="$gpus" \
-    "$(dirname "$0")/test.py" "$config" "$checkpoint" --launcher pytorch "$@"
+    "$(dirname "$0")/${TOOL:-test.py}" "$config" "$checkpoint" --launcher pytorch "$@"

@@ -6,5 +6,6 @@ from . import compat
 compat.install()
 
 from . import attacks, detectors, tokenizer, training  # noqa: E402
+from .corruptions.transform import CorruptImage  # noqa: E402
 
-__all__ = ['attacks', 'compat', 'detectors', 'tokenizer', 'training']
+__all__ = ['CorruptImage', 'attacks', 'compat', 'detectors', 'tokenizer', 'training']

@@ -1,0 +1,161 @@
+import itertools
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+
+from projects.dat.corruptions.names import BENCHMARK, GROUPS, HOLDOUT
+from projects.dat.evaluation import plots
+from projects.dat.evaluation.comparison import Comparison
+from tests.evaluation.comparison_case import make_result, matrix
+
+NAMES = ['plain', 'det-advprop', 'dat']
+GRIDS = {
+    'full': {},
+    'small': dict(corruptions=('gaussian_noise', 'fog'), severities=(1, 3)),
+    'one cell': dict(corruptions=('fog',), severities=(3,)),
+    'hold-out': dict(corruptions=(*BENCHMARK, *HOLDOUT)),
+    'no clean images': dict(clean=None),
+}
+DRAWN = [plots.severity_curves, plots.difference_heatmaps, plots.clean_against_corrupted]
+
+
+def compare(names=NAMES, **changes):
+    return Comparison([make_result(i, **changes) for i in range(len(names))], names)
+
+
+def pixels(figure):
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+@pytest.mark.parametrize('grid', GRIDS)
+def test_curves_are_means_over_the_group(grid):
+    comparison = compare(**GRIDS[grid])
+    corruptions = GRIDS[grid].get('corruptions', BENCHMARK)
+    severities = list(GRIDS[grid].get('severities', (1, 2, 3, 4, 5)))
+    clean = GRIDS[grid].get('clean', 0.4) is not None
+    groups = {name: [c for c in x if c in corruptions] for name, x in GROUPS.items()}
+    groups['hold-out'] = [c for c in HOLDOUT if c in corruptions]
+    groups = {name: members for name, members in groups.items() if members}
+    panels = plots.severity_curves(comparison).axes
+    assert [axes.get_title().split()[0].strip(',') for axes in panels] == list(groups)
+    for axes, members in zip(panels, groups.values(), strict=True):
+        for line, result in zip(axes.get_lines(), comparison.results, strict=True):
+            expected = 100 * matrix(result, members, severities).mean(0)
+            np.testing.assert_array_equal(line.get_xdata(), [0] * clean + severities)
+            np.testing.assert_allclose(line.get_ydata(), [40] * clean + list(expected))
+        ticks = [text.get_text() for text in axes.get_xticklabels()]
+        assert ticks == ['clean'] * clean + list(map(str, severities))
+
+
+def test_an_incomplete_group_says_so():
+    titles = [x.get_title() for x in plots.severity_curves(compare(**GRIDS['small'])).axes]
+    assert titles == ['noise, 2 of 15 cells:\ngaussian_noise', 'weather, 2 of 20 cells:\nfog']
+    titles = [x.get_title() for x in plots.severity_curves(compare(**GRIDS['hold-out'])).axes]
+    assert titles == [*GROUPS, 'hold-out (never in mPC)']
+
+
+@pytest.mark.parametrize('grid', GRIDS)
+def test_heatmaps_show_differences_centered_on_zero(grid):
+    comparison = compare(**GRIDS[grid])
+    corruptions = GRIDS[grid].get('corruptions', BENCHMARK)
+    severities = GRIDS[grid].get('severities', (1, 2, 3, 4, 5))
+    figure = plots.difference_heatmaps(comparison)
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    assert [axes.get_title() for axes in panels] == NAMES[1:]
+    ap = [100 * matrix(result, corruptions, severities) for result in comparison.results]
+    for axes, own in zip(panels, ap[1:], strict=True):
+        image = axes.images[0]
+        np.testing.assert_allclose(image.get_array(), own - ap[0])
+        assert image.norm.vmin == -image.norm.vmax
+        assert image.norm.vmax == pytest.approx(max(abs(x - ap[0]).max() for x in ap[1:]))
+        texts = np.array([float(text.get_text()) for text in axes.texts])
+        np.testing.assert_allclose(texts, (own - ap[0]).ravel(), atol=0.05001)
+
+
+def test_heatmap_of_equal_runs_and_of_cells_that_no_run_has():
+    runs = [make_result(0, corruptions=('snow', 'fog'), severities=(2, 4)) for _ in range(2)]
+    for run in runs:
+        del run.cells['fog'][4]
+    axes = plots.difference_heatmaps(Comparison(runs, ['a', 'b'])).axes[0]
+    assert [text.get_text() for text in axes.texts] == ['0.0'] * 3
+    assert np.ma.masked_invalid(axes.images[0].get_array()).mask.tolist() == [
+        [False, False], [False, True]
+    ]
+
+
+@pytest.mark.parametrize(
+    'grid, label, line',
+    [
+        ('full', 'mPC (coco/bbox_mAP x 100)', 'same rPC as plain'),
+        ('hold-out', 'mPC (coco/bbox_mAP x 100)', 'same rPC as plain'),
+        (
+            'small',
+            'partial: mean of 4 of 75 cells (coco/bbox_mAP x 100)',
+            'same ratio to clean as plain',
+        ),
+    ],
+)
+def test_clean_against_corrupted(grid, label, line):
+    comparison = compare(**GRIDS[grid])
+    figure = plots.clean_against_corrupted(comparison)
+    axes = figure.axes[0]
+    assert axes.get_ylabel() == label
+    *points, guide = axes.get_lines()
+    counted = [c for c in GRIDS[grid].get('corruptions', BENCHMARK) if c in BENCHMARK]
+    severities = GRIDS[grid].get('severities', (1, 2, 3, 4, 5))
+    for point, result in zip(points, comparison.results, strict=True):
+        y = 100 * matrix(result, counted, severities).mean()
+        np.testing.assert_allclose(point.get_xydata(), [[40, y]])
+        low, high = axes.get_ylim()
+        assert low < y < high
+    assert guide.get_slope() == pytest.approx(points[0].get_ydata()[0] / 40)
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert [text.split()[0] for text in texts[:3]] == NAMES and texts[3] == line
+
+
+@pytest.mark.parametrize('changes', [dict(clean=None), dict(corruptions=HOLDOUT)])
+def test_no_point_without_clean_images_or_benchmark_cells(changes):
+    assert plots.clean_against_corrupted(compare(**changes)) is None
+
+
+@pytest.mark.parametrize('draw', DRAWN)
+@pytest.mark.parametrize(
+    'names, grid',
+    [
+        (NAMES, 'full'),
+        (['x' * 70 + str(i) for i in range(6)], 'small'),
+        (['_hidden', 'two words and $x_{$', r'back\slash $'], 'one cell'),
+    ],
+)
+def test_pictures_have_content_and_no_overlaps(draw, names, grid):
+    figure = draw(compare(names, **GRIDS[grid]))
+    picture = pixels(figure)
+    assert min(picture.shape[:2]) > 150
+    assert len(np.unique(picture @ (1, 256, 65536))) > 50  # colors
+    height, width = picture.shape[:2]
+    boxes = [axes.get_window_extent() for axes in figure.axes]
+    boxes += [axes.title.get_window_extent() for axes in figure.axes if axes.get_title()]
+    boxes += [axes.yaxis.label.get_window_extent() for axes in figure.axes if axes.get_ylabel()]
+    boxes += [legend.get_window_extent() for legend in figure.legends]
+    for box in boxes:
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
+    for a, b in itertools.combinations(boxes, 2):
+        assert not a.overlaps(b)
+    if draw is not plots.difference_heatmaps:
+        shown = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert [
+            text.replace('\n', '').replace(r'\$', '$').startswith(name)
+            for text, name in zip(shown, names, strict=False)
+        ] == [True] * len(names)
+
+
+def test_neighboring_runs_differ_without_color():
+    styles = [plots._style(run) for run in range(12)]
+    grays = [np.dot(to_rgb(style['color']), (0.299, 0.587, 0.114)) for style in styles]
+    assert all(abs(a - b) > 0.1 for a, b in itertools.pairwise(grays[:4]))
+    assert all(a['marker'] != b['marker'] for a, b in itertools.pairwise(styles))
+    assert len({(style['color'], style['marker']) for style in styles}) == 12

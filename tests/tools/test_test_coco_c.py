@@ -1,0 +1,284 @@
+"""tools/test_coco_c.py as a user runs it, mostly inside this process to save its start."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import mmcv
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import TestLoop as Loop
+
+from projects.dat.corruptions import corrupt, image_seed
+from projects.dat.corruptions.coco_c.tree import make_manifest
+from projects.dat.errors import UserError
+from projects.dat.evaluation.images import Tree, datasets_of
+from projects.dat.evaluation.images import annotations_sha256 as annotations_sha256_of
+from projects.dat.evaluation.results import RobustnessResult
+from tests.evaluation.bright_boxes import write_case, write_checkpoint
+from tests.training.coco_case import write_coco
+from tools.test_coco_c import main
+
+ROOT = Path(__file__).resolve().parents[2]
+CORRUPTIONS = ('shot_noise', 'pixelate')
+GRID = ('--corruptions', *CORRUPTIONS, '--severities', '1', '3')
+
+
+@pytest.fixture(scope='module')
+def case(tmp_path_factory):
+    return write_case(tmp_path_factory.mktemp('bright'))
+
+
+@pytest.fixture
+def evaluate(case, tmp_path, monkeypatch):
+    """Run the tool on the case and give its result."""
+
+    def run(*arguments, config=case[0], checkpoint=case[1], out=tmp_path / 'result.json'):
+        command = [config, checkpoint, '--work-dir', tmp_path / 'work', '--out', out, *arguments]
+        monkeypatch.setattr(sys, 'argv', ['test_coco_c.py', *map(str, command)])
+        main()
+        return RobustnessResult.load(out)
+
+    return run
+
+
+@pytest.fixture(scope='module')
+def tree(case):
+    """A png tree of the grid, made by hand."""
+    cfg = Config.fromfile(case[0])
+    (_, dataset), = datasets_of(cfg)
+    data, root = Path(dataset.data_root), case[0].parent / 'tree'
+    content = json.loads((data / dataset.ann_file).read_text())
+    for name, severity in cells_of_grid():
+        folder = root / name / str(severity)
+        folder.mkdir(parents=True)
+        for entry in content['images']:
+            image = mmcv.imread(data / 'val2017' / entry['file_name'], 'color', channel_order='bgr')
+            seed = image_seed(0, entry['id'], name, severity)
+            file = folder / Path(entry['file_name']).with_suffix('.png')
+            cv2.imwrite(str(file), corrupt(image, name, severity, seed))
+    for entry in content['images']:
+        entry['file_name'] = entry['file_name'].replace('.jpg', '.png')
+    (root / 'annotations.json').write_text(json.dumps(content))
+    write_manifest(root, annotations_sha256_of(cfg))
+    return root
+
+
+def cells_of_grid():
+    return [(name, severity) for name in CORRUPTIONS for severity in (1, 3)]
+
+
+def write_manifest(root, sha256, **changes):
+    manifest = dict(make_manifest(sha256, 0, 'bgr', 'png', None), **changes)
+    (root / 'manifest.json').write_text(json.dumps(manifest))
+
+
+def test_on_the_fly_equals_a_png_tree(evaluate, tree, tmp_path, capsys):
+    result = evaluate(*GRID)
+    out = capsys.readouterr().out
+    assert 'PARTIAL' in out and '4 of 75' in out and 'mPC  ' not in out
+    assert result.num_images == 7 and result.image_format is None
+    # What would be equal in any case proves nothing.
+    values = [result.value(), *(result.value(*cell) for cell in cells_of_grid())]
+    assert len(set(values)) == 5 and min(values) > 0 and max(values) == result.value()
+    from_tree = evaluate(*GRID, '--coco-c', tree, out=tmp_path / 'tree.json')
+    assert from_tree.cells == result.cells and from_tree.clean == result.clean
+    assert from_tree.image_format == 'png'
+    rgb = evaluate('--corruptions', 'shot_noise', '--severities', '1', '--channel-order', 'rgb',
+                   out=tmp_path / 'rgb.json')
+    assert rgb.value('shot_noise', 1) not in (None, result.value('shot_noise', 1))
+
+
+def test_neither_workers_nor_an_interruption_change_a_figure(evaluate, tmp_path, monkeypatch):
+    expected = tmp_path / 'expected.json'
+    evaluate(*GRID, '--cfg-options', 'test_dataloader.num_workers=0',
+             'test_dataloader.persistent_workers=False', out=expected)
+    original, calls = Loop.run, Counter()
+
+    def run(loop):
+        calls['run'] += 1
+        if calls['run'] == 4:
+            raise KeyboardInterrupt
+        return original(loop)
+
+    monkeypatch.setattr(Loop, 'run', run)
+    out = tmp_path / 'out.json'
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(*GRID, out=out)
+    cut = RobustnessResult.load(out)
+    assert {name: list(cells) for name, cells in cut.cells.items()} == {'shot_noise': [1, 3]}
+    evaluate(*GRID, out=out)
+    assert calls['run'] == 4 + 2
+    assert out.read_bytes() == expected.read_bytes()
+    # Once more finds nothing to do; other corruptions are added.
+    evaluate(*GRID, out=out)
+    assert calls['run'] == 6 and out.read_bytes() == expected.read_bytes()
+    more = evaluate('--corruptions', 'saturate', '--severities', '2', out=out)
+    assert calls['run'] == 7 and more.value('saturate', 2) is not None
+    del more.cells['saturate']
+    assert more == RobustnessResult.load(expected)
+
+
+def test_two_processes_give_the_figures_of_one(evaluate, case, tmp_path):
+    expected = evaluate('--corruptions', 'shot_noise', '--severities', '1')
+    config = case[0].parent / 'outside.py'
+    config.write_text("_base_ = 'bright.py'\n"
+                      "custom_imports = dict(imports=['projects.dat', 'bright_boxes'])\n")
+    environment = {
+        **os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'PORT': '29737',
+        'TOOL': 'test_coco_c.py', 'PYTHONPATH': str(ROOT / 'tests/evaluation'),
+    }
+    command = [ROOT / 'tools/dist_test.sh', config, case[1], '2', '--corruptions', 'shot_noise',
+               '--severities', '1', '--work-dir', 'work']
+    run = subprocess.run(list(map(str, command)), cwd=tmp_path, env=environment,
+                         capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert run.stdout.count('PARTIAL') == 1
+    result = RobustnessResult.load(tmp_path / 'work/coco_c.json')
+    result.config = expected.config
+    assert result == expected
+
+
+@pytest.fixture(scope='module')
+def finished(case, tmp_path_factory):
+    """A result with nothing but its identity, for runs to be refused."""
+    folder = tmp_path_factory.mktemp('finished')
+    patch = pytest.MonkeyPatch()
+    patch.setattr(sys, 'argv', ['x', str(case[0]), str(case[1]), '--work-dir', str(folder),
+                                '--corruptions', 'fog', '--severities', '1'])
+    main()
+    patch.undo()
+    return folder / 'coco_c.json'
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--seed', '1'], 'another seed: 0 there, 1 here.*--out'),
+        (['--channel-order', 'rgb'], 'another channel order: bgr there, rgb here'),
+        (['--metric', 'coco/bbox_mAP_50'], 'another metric: coco/bbox_mAP there'),
+        (['--cfg-options', 'test_dataloader.batch_size=1'], r'another model.* in its config: \S+'),
+        (['--cfg-options', 'model.data_preprocessor.mean=[1,1,1]',
+          'model.data_preprocessor.std=[1,1,1]'], 'another model'),
+        (['--coco-c', 'TREE'], 'images of another origin: corrupted on the fly there, png here'),
+    ],
+)
+def test_a_result_of_something_else_is_not_continued(
+    evaluate, finished, tree, arguments, message
+):
+    before = finished.read_bytes()
+    arguments = [tree if argument == 'TREE' else argument for argument in arguments]
+    with pytest.raises(UserError, match=message) as error:
+        evaluate(*arguments, *GRID, out=finished)
+    assert str(finished) in str(error.value) and finished.read_bytes() == before
+
+
+def test_another_checkpoint_is_not_continued(evaluate, finished, tmp_path):
+    other = write_checkpoint(tmp_path / 'other.pth', 116.0)
+    with pytest.raises(UserError, match=r'another checkpoint: \S+bright.pth \(.*\S+other.pth'):
+        evaluate(checkpoint=other, out=finished)
+
+
+def test_data_elsewhere_with_other_annotations(evaluate, case, finished, tmp_path):
+    moved = tmp_path / 'moved'
+    moved.symlink_to(case[0].parent / 'data')
+    evaluate('--data-root', moved, '--corruptions', 'fog', '--severities', '1', out=finished)
+    moved.unlink()
+    (moved / 'annotations').mkdir(parents=True)
+    (moved / 'val2017').symlink_to(case[0].parent / 'data/val2017')
+    file = 'annotations/instances_val2017.json'
+    (moved / file).write_text((case[0].parent / 'data' / file).read_text() + '\n')
+    with pytest.raises(UserError, match='another annotation file'):
+        evaluate('--data-root', moved, out=finished)
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--seed', '3'], '--seed is 3, but .*tree was built with 0'),
+        (['--channel-order', 'rgb'], '--channel-order is rgb'),
+        (['--corruptions', 'fog', 'shot_noise', '--severities', '3', '2'],
+         r'lacks images of fog 2 3, shot_noise 2: .*build_coco_c.py --images \S+ --annotations \S+ '
+         r'--out \S+tree --seed 0 --channel-order bgr --format png --corruptions fog shot_noise '
+         '--severities 2 3`'),
+        (['--data-root', 'OTHER'], 'was not built from .*instances_val2017.json.*build_coco_c.py'),
+    ],
+)
+def test_trees_that_do_not_fit(evaluate, tree, tmp_path, arguments, message):
+    if 'OTHER' in arguments:
+        arguments = ['--data-root', write_coco(tmp_path / 'other'), '--cfg-options',
+                     "test_dataloader.dataset.metainfo.classes=('ring','star')"]
+    with pytest.raises(UserError, match=message):
+        evaluate(*GRID, '--coco-c', tree, *arguments)
+
+
+def test_a_tree_in_the_making(case, tree, tmp_path):
+    """One image of a cell is missing; then the list of all of them."""
+    cfg = Config.fromfile(case[0])
+    copy = tmp_path / 'tree'
+    (copy / 'shot_noise').mkdir(parents=True)
+    for file in (tree / 'shot_noise/1').iterdir():
+        if file.stem != '3':
+            (copy / 'shot_noise/1').mkdir(exist_ok=True)
+            (copy / 'shot_noise/1' / file.name).symlink_to(file)
+    write_manifest(copy, annotations_sha256_of(cfg), format='jpeg', quality=85)
+    for _ in range(2):
+        with pytest.raises(UserError, match='lacks images of shot_noise 1: .*jpeg --quality 85'):
+            Tree(copy).check(cfg, [(None, 0), ('shot_noise', 1)])
+        (copy / 'annotations.json').write_bytes((tree / 'annotations.json').read_bytes())
+    assert Tree(copy).image_format == 'jpeg-85'
+    with pytest.raises(UserError, match='manifest.json'):
+        Tree(copy / 'shot_noise')
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--cfg-options', 'test_dataloader.dataset.pipeline.0.type=LoadImageFromNDArray'],
+         'expected a LoadImageFromFile in test_dataloader.dataset.pipeline.*LoadImageFromNDArray'),
+        (['--metric', 'coco/bbox_AP'], 'coco/bbox_AP .*gave coco/bbox_mAP, .*--metric'),
+    ],
+)
+def test_configs_that_cannot_be_evaluated(evaluate, arguments, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        evaluate(*GRID, *arguments)
+    assert not (tmp_path / 'result.json').exists()
+
+
+def test_a_detector_that_finds_nothing_has_zeros(evaluate, tmp_path):
+    blind = write_checkpoint(tmp_path / 'blind.pth', 300.0)
+    result = evaluate('--corruptions', 'fog', '--severities', '1', checkpoint=blind)
+    assert result.value() == result.value('fog', 1) == 0
+
+
+def test_a_config_of_mmdetection_behind_wrappers(evaluate, tmp_path):
+    root = write_coco(tmp_path / 'data', count=2)
+    base = tmp_path / 'base.py'
+    base.write_text("_base_ = ['mmdet::retinanet/retinanet_r18_fpn_1x_coco.py']\n")
+    cfg = Config.fromfile(base)
+    leaf = cfg.test_dataloader.dataset
+    leaf.update(data_root=str(root), metainfo=dict(classes=('ring', 'star')))
+    leaf.pipeline[1].scale = (64, 64)
+    wrapped = dict(type='ConcatDataset', datasets=[leaf])
+    cfg.test_dataloader.dataset = dict(type='RepeatDataset', times=1, dataset=wrapped)
+    cfg.test_evaluator.update(
+        ann_file=f'{root}/annotations/instances_val2017.json', classwise=True
+    )
+    cfg.model.bbox_head.num_classes = 2
+    cfg.model.test_cfg.update(score_thr=0.0, max_per_img=3)
+    cfg.model.backbone.init_cfg = None
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    config, checkpoint = tmp_path / 'retina.py', tmp_path / 'retina.pth'
+    config.write_text(cfg.pretty_text)
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta={}), checkpoint)
+    result = evaluate('--corruptions', 'fog', '--severities', '5', config=config,
+                      checkpoint=checkpoint)
+    assert result.num_images == 2
+    assert {'coco/bbox_mAP_50', 'coco/ring_precision'} <= result.cells['fog'][5].keys()
