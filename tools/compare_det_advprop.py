@@ -7,6 +7,7 @@ it stopped.
 """
 
 import argparse
+import copy
 import shutil
 import subprocess
 import sys
@@ -106,7 +107,7 @@ def check(configs: dict[str, Config], args: argparse.Namespace) -> None:
     cells = cells_of(expand(args.corruptions), args.severities)
     choose_images(args).check(next(iter(configs.values())), cells)
     for cfg in configs.values():
-        cfg = cfg.copy()
+        cfg = copy.deepcopy(cfg)
         apply_adversarial(cfg)
         if cfg.load_from == str(initial_weights(args)):
             cfg.load_from = None  # about to be written
