@@ -46,6 +46,8 @@ def config(data_root, work_dir, **options):
     apply_adversarial(cfg)
     cfg.work_dir = str(work_dir)
     cfg.experiment_name = f'{work_dir.name}_{len(list(work_dir.parent.iterdir()))}'
+    # A visualizer is one in its process by name; an earlier test's would draw into its own folder.
+    cfg.visualizer.name = cfg.experiment_name
     return cfg
 
 
@@ -214,7 +216,8 @@ def test_two_processes_hold_equal_weights(data_root, tmp_path, norm):
         text=True,
         env={**os.environ, 'OMP_NUM_THREADS': '1'},
     )
-    digests = [line.split()[2] for line in result.stdout.splitlines() if line.startswith('DIGEST')]
+    # Not by lines: two processes may print into one.
+    digests = re.findall(r'DIGEST \d ([0-9a-f]{64})', result.stdout)
     assert len(digests) == 2, result.stderr[-3000:]
     assert digests[0] == digests[1]
     assert re.search(r'attack/code_change: 0\.\d*[1-9]', result.stdout + result.stderr)
