@@ -75,6 +75,8 @@ def main() -> None:
     parser.add_argument('--corruptions', nargs='+', default=CORRUPTIONS, choices=CORRUPTIONS)
     parser.add_argument('--repeats', type=int, default=3, help='of all but glass_blur (default: 3)')
     args = parser.parse_args()
+    if args.repeats < 1:
+        raise UserError(f'--repeats must be at least 1, but is {args.repeats}')
     image = cv2.imread(args.image)
     if image is None:
         raise UserError(f'{args.image} is no image that can be read: give a jpeg or png file')

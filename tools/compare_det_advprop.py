@@ -19,9 +19,9 @@ sys.path.insert(0, str(ROOT))
 import projects.dat  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
 
 import torch  # noqa: E402
-from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.config import Config  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
-from mmengine.registry import MODELS, init_default_scope  # noqa: E402
+from mmengine.registry import HOOKS, MODELS, init_default_scope  # noqa: E402
 from mmengine.runner import set_random_seed  # noqa: E402
 
 from projects.dat.corruptions import expand  # noqa: E402
@@ -35,11 +35,7 @@ from projects.dat.training.data_root import set_data_root  # noqa: E402
 from tools.test_coco_c import add_evaluation_arguments, choose_images  # noqa: E402
 
 FRAGMENTS = ROOT / 'configs' / '_base_' / 'attacks'
-METHODS = {
-    'plain': None,
-    'det_advprop': FRAGMENTS / 'det_advprop.py',
-    'dat': FRAGMENTS / 'dat.py',
-}
+METHODS = ('plain', 'det_advprop', 'dat')
 
 
 def parse_args() -> argparse.Namespace:
@@ -57,18 +53,23 @@ def parse_args() -> argparse.Namespace:
         help='folder for runs, results, tables and plots (default: %(default)s)',
     )
     parser.add_argument(
-        '--methods', nargs='+', choices=METHODS, default=list(METHODS), help='default: all three'
-    )
-    parser.add_argument(
         '--data-root', metavar='PATH', help='where the data is: sets data_root of every data set'
     )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=cli.Options,
         metavar='KEY=VALUE',
-        help='change entries of all three configs; adversarial.* is not for the plain one',
+        help='change entries of all three configs, adversarial.* of the two that have it',
     )
+    for method in METHODS[1:]:
+        parser.add_argument(
+            f'--{method.replace("_", "-")}',
+            metavar='FILE',
+            default=str(FRAGMENTS / f'{method}.py'),
+            help='fragment of this method; inherit the default to change its options alone '
+            f'(default: configs/_base_/attacks/{method}.py)',
+        )
     parser.add_argument('--gpus', type=int, default=1, help='processes a run has (default: 1)')
     add_evaluation_arguments(parser)
     return parser.parse_args()
@@ -79,18 +80,24 @@ def initial_weights(args: argparse.Namespace) -> Path:
     return (args.out / 'initial.pth').resolve()
 
 
+def chosen_cells(args: argparse.Namespace) -> list[tuple[str | None, int]]:
+    """The clean images and each corruption at each severity."""
+    return cells_of(expand(args.corruptions), args.severities)
+
+
 def make_config(method: str, args: argparse.Namespace) -> Config:
     """The plain config with the method's fragment and all that makes the runs comparable."""
     cfg = cli.read_config(args.config)
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)
-    fragment = METHODS[method]
-    if fragment is not None:
-        cfg.merge_from_dict(Config.fromfile(fragment)._cfg_dict)
+    cfg.pop('adversarial', None)
+    if method != 'plain':
+        cfg.merge_from_dict(cli.read_config(getattr(args, method))._cfg_dict)
     cli.merge_options(cfg, args.cfg_options)
-    if fragment is None:
+    if method == 'plain':
         cfg.pop('adversarial', None)
-    cfg.randomness = dict(seed=0) | cfg.get('randomness', {})
+    cfg.randomness = dict(cfg.get('randomness', {}))
+    cfg.randomness.seed = cfg.randomness.get('seed') or 0
     # The loader's random numbers depend on seed and epoch alone, whatever the method draws.
     cfg.train_dataloader.worker_init_fn = dict(type='seed_worker')
     cfg.train_dataloader.persistent_workers = False
@@ -104,14 +111,18 @@ def make_config(method: str, args: argparse.Namespace) -> Config:
 
 def check(configs: dict[str, Config], args: argparse.Namespace) -> None:
     """Look for everything that can be amiss now, rather than after the first training."""
-    cells = cells_of(expand(args.corruptions), args.severities)
-    choose_images(args).check(next(iter(configs.values())), cells)
-    for cfg in configs.values():
+    choose_images(args).check(configs['plain'], chosen_cells(args))
+    for method, cfg in configs.items():
         cfg = copy.deepcopy(cfg)
         apply_adversarial(cfg)
         if cfg.load_from == str(initial_weights(args)):
             cfg.load_from = None  # about to be written
         cli.check_once(cfg, 'train')
+        if method == 'plain':
+            cli.check_once(cfg, 'test')
+        for hook in cfg.get('custom_hooks', []):
+            if hook.type == 'AdversarialTrainingHook':
+                HOOKS.build(hook).build_attack('cpu')
 
 
 def write_config(cfg: Config, file: Path) -> None:
@@ -172,23 +183,30 @@ def evaluate(run: Path, checkpoint: Path, args: argparse.Namespace) -> Robustnes
         if value is not None:
             options += [f'--{name.replace("_", "-")}', value]
     run_tool('test_coco_c.py', args, run.with_suffix('.py'), checkpoint, *options)
-    return RobustnessResult.load(run / 'coco_c.json')
+    result = RobustnessResult.load(run / 'coco_c.json')
+    # An earlier start may have been asked for more.
+    chosen = chosen_cells(args)
+    for name, severities in result.cells.items():
+        result.cells[name] = {s: x for s, x in severities.items() if (name, int(s)) in chosen}
+    result.cells = {name: severities for name, severities in result.cells.items() if severities}
+    return result
 
 
 def main() -> None:
     args = parse_args()
-    configs = {method: make_config(method, args) for method in args.methods}
+    configs = {method: make_config(method, args) for method in METHODS}
     check(configs, args)
     for method, cfg in configs.items():
         write_config(cfg, args.out / f'{method}.py')
-    if cfg.load_from == str(initial_weights(args)) and not initial_weights(args).exists():
-        write_initial_weights(make_config('plain', args), initial_weights(args))
+    initial = initial_weights(args)
+    if configs['plain'].load_from == str(initial) and not initial.exists():
+        write_initial_weights(configs['plain'], initial)
     results = []
-    for i, method in enumerate(args.methods, 1):
-        print(f'\n[{i}/{len(args.methods)}] {method}: {args.out / method}', flush=True)
+    for i, method in enumerate(METHODS, 1):
+        print(f'\n[{i}/{len(METHODS)}] {method}: {args.out / method}', flush=True)
         checkpoint = train(args.out / method, args)
         results.append(evaluate(args.out / method, checkpoint, args))
-    print(f'\n{write_report(results, args.methods, args.out)}')
+    print(f'\n{write_report(results, METHODS, args.out)}')
     print(f'\nwrote {args.out}/comparison.md, its .csv files and plots')
 
 

@@ -105,6 +105,8 @@ def main() -> None:
 
 def choose_images(args: argparse.Namespace) -> OnTheFly | Tree:
     """Corrupted on the fly, or from a tree, whose seed and channel order are the tree's own."""
+    if args.seed is not None and args.seed < 0:
+        raise UserError(f'--seed must be at least 0, but is {args.seed}')
     if args.coco_c is None:
         return OnTheFly(args.seed or 0, args.channel_order or 'bgr')
     tree = Tree(args.coco_c)

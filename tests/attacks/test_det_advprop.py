@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ class Losses:
         self.signs = torch.tensor(signs)
         self.calls = []
 
-    def __call__(self, images, losses='loss', index=None):
+    def __call__(self, images, losses, index=None):
         self.calls.append((losses, index, torch.is_grad_enabled()))
         signs = self.signs if index is None else self.signs[index:index + 1]
         # The total is dominated by one of the two, which of them is the image's sign.
@@ -79,6 +81,38 @@ def test_number_and_kind_of_objective_calls(images, options, expected):
     assert objective.calls == expected
 
 
+@pytest.mark.parametrize(
+    'names',
+    [
+        ['loss_cls', 'loss_bbox'],  # EfficientDet, RetinaNet, RTMDet
+        ['loss_cls', 'loss_bbox', 'loss_centerness'],  # FCOS
+        ['loss_cls', 'loss_bbox', 'loss_dfl'],  # GFL
+        ['loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox'],  # Faster R-CNN
+        ['loss_cls', 'loss_bbox', 'loss_iou', 'd0.loss_cls', 'd0.loss_bbox', 'd0.loss_iou'],  # DINO
+    ],
+)
+def test_default_patterns_part_the_losses_of_mmdetections_heads(names):
+    one = DetAdvPropAttack()
+    for name in names:
+        is_class = bool(re.search(one.classification, name))
+        assert is_class == ('cls' in name)
+        assert is_class != bool(re.search(one.box, name))
+
+
+@pytest.mark.parametrize('selection', ['batch', 'image'])
+def test_both_candidates_meet_the_same_dropout(images, selection):
+    drawn = []
+
+    def objective(x, losses, index=None):
+        noise = torch.rand(())
+        if losses == 'loss':
+            drawn.append(noise.item())
+        return x.sum() * (1 + noise)
+
+    attack(selection=selection)(images, objective)
+    assert drawn[: len(drawn) // 2] == drawn[len(drawn) // 2 :]
+
+
 @pytest.mark.parametrize('selection', ['batch', 'image'])
 def test_mask_confines_the_attack(images, mask, selection):
     padded = torch.where(mask, images, -2.5)
@@ -94,7 +128,7 @@ def test_mask_confines_the_attack(images, mask, selection):
 def test_a_loss_that_is_not_finite_skips_the_batch(images, where, value, selection):
     inner = Losses(images, [1, 1, 1])
 
-    def objective(x, losses='loss', index=None):
+    def objective(x, losses, index=None):
         return inner(x, losses, index) * (value if losses == where else 1)
 
     result = attack(selection=selection)(images, objective)

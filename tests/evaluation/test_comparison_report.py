@@ -43,12 +43,12 @@ def test_a_picture_of_an_earlier_report_does_not_stay(tmp_path):
 
 def test_a_failing_write_leaves_the_old_file_alone(tmp_path, monkeypatch):
     def fail(*_):
-        raise OSError('no space left')
+        raise OSError(28, 'no space left')
 
     (tmp_path / 'severity_curves.png').write_bytes(b'old')
     monkeypatch.setattr(os, 'replace', fail)
     grid = dict(corruptions=('fog',), severities=(3,))
-    with pytest.raises(OSError, match='no space left'):
+    with pytest.raises(UserError, match='no space left'):
         write_report([make_result(i, **grid) for i in range(2)], NAMES[:2], tmp_path)
     assert os.listdir(tmp_path) == ['severity_curves.png']
     assert (tmp_path / 'severity_curves.png').read_bytes() == b'old'
@@ -57,7 +57,7 @@ def test_a_failing_write_leaves_the_old_file_alone(tmp_path, monkeypatch):
 def test_refusals_write_nothing(tmp_path):
     (tmp_path / 'file').touch()
     runs = [make_result(0), make_result(1)]
-    with pytest.raises(UserError, match='file cannot be made'):
+    with pytest.raises(UserError, match='cannot be written'):
         write_report(runs, NAMES[:2], tmp_path / 'file')
     with pytest.raises(UserError, match='plain and dat cannot be compared'):
         write_report([runs[0], make_result(1, clean=None)], ['plain', 'dat'], tmp_path / 'out')

@@ -113,10 +113,10 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     before = file.read_bytes()
 
     def fail(*args):
-        raise OSError('no space')
+        raise OSError(28, 'no space')
 
     monkeypatch.setattr('os.replace', fail)
-    with pytest.raises(OSError, match='no space'):
+    with pytest.raises(UserError, match='no space.*--out'):
         make_result(GRID[:2]).save(file)
     assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
 

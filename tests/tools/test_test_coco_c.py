@@ -207,6 +207,9 @@ def test_data_elsewhere_with_other_annotations(evaluate, case, finished, tmp_pat
          r'lacks images of fog 2 3, shot_noise 2: .*build_coco_c.py --images \S+ --annotations \S+ '
          r'--out \S+tree --seed 0 --channel-order bgr --format png --corruptions fog shot_noise '
          '--severities 2 3`'),
+        (['--cfg-options', 'test_dataloader.dataset.pipeline.0.color_type=grayscale'],
+         "color_type='grayscale'.*built with 'color'"),
+        (['--seed', '-1'], '--seed must be at least 0'),
         (['--data-root', 'OTHER'], 'was not built from .*instances_val2017.json.*build_coco_c.py'),
     ],
 )
@@ -255,6 +258,8 @@ def test_a_detector_that_finds_nothing_has_zeros(evaluate, tmp_path):
     blind = write_checkpoint(tmp_path / 'blind.pth', 300.0)
     result = evaluate('--corruptions', 'fog', '--severities', '1', checkpoint=blind)
     assert result.value() == result.value('fog', 1) == 0
+    with pytest.raises(UserError, match='coco/typo'):
+        evaluate('--metric', 'coco/typo', checkpoint=blind, out=tmp_path / 'typo.json')
 
 
 def test_a_config_of_mmdetection_behind_wrappers(evaluate, tmp_path):

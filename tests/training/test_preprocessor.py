@@ -256,3 +256,24 @@ def test_activation_checkpoints_are_off_in_the_attack():
 def test_unknown_assembly():
     with pytest.raises(ValueError, match="got 'mix'"):
         AdversarialDetDataPreprocessor(assembly='mix')
+
+
+def test_the_objective_of_one_image_is_its_own():
+    found = {}
+
+    class Asking(PixelAttack):
+        def __call__(self, images, objective, mask=None):
+            for i in range(len(images)):
+                found[i] = objective(images[i : i + 1], losses='bbox', index=i)
+            return super().__call__(images, objective, mask)
+
+    model, _ = make(Asking('Linf', 0.01, 0.01, 1))
+    model.drop.p = 0.0
+    data = batch((64, 64), (48, 64))
+    data['data_samples'][1].gt_instances.bboxes *= 30
+    model.data_preprocessor(copy.deepcopy(data), training=True)
+    inputs = super(AdversarialDetDataPreprocessor, model.data_preprocessor).forward(data, True)
+    for i, loss in found.items():
+        alone = inputs['inputs'][i : i + 1], copy.deepcopy(inputs['data_samples'][i : i + 1])
+        assert loss.item() == pytest.approx(model(*alone, 'loss')['loss_bbox'].item(), rel=1e-4)
+    assert found[1] > 1.5 * found[0]

@@ -16,13 +16,13 @@ SELECTIONS = ('batch', 'image')
 class DetectionObjective(Protocol):
     """An objective that can be asked for some of the losses, and of one image."""
 
-    def __call__(self, images: Tensor, losses: str = 'loss', index: int | None = None) -> Tensor:
+    def __call__(self, images: Tensor, losses: str, index: int | None = None) -> Tensor:
         """The 0-d loss to be raised.
 
         Args:
             images: (N, 3, H, W), RGB, 0..1; N is 1 where ``index`` is given.
-            losses: Regular expression; the losses whose name it is found in are summed. The default
-                is all of them.
+            losses: Regular expression; the losses whose name it is found in are summed, with
+                'loss' all of them.
             index: Which image of the batch this is, or None for the whole batch.
         """
 
@@ -132,7 +132,11 @@ class DetAdvPropAttack(Attack):
 
     def _totals(self, candidate: Tensor, objective: DetectionObjective) -> Tensor:
         """The total loss, of the batch (1,) or of each image (N,)."""
-        if self.selection == 'batch':
-            return objective(candidate).float().view(1)
-        images = candidate.split(1)
-        return torch.stack([objective(x, index=i).float() for i, x in enumerate(images)])
+        devices = [candidate.device] if candidate.is_cuda else []
+        # Both candidates meet the same dropout and drop path: these shall not decide.
+        with torch.random.fork_rng(devices):
+            if self.selection == 'batch':
+                return objective(candidate, losses='loss').float().view(1)
+            images = enumerate(candidate.split(1))
+            totals = [objective(x, losses='loss', index=i).float() for i, x in images]
+            return torch.stack(totals)

@@ -42,16 +42,10 @@ def write_report(
         The tables for the terminal.
 
     Raises:
-        UserError: The runs cannot be compared, or the folder cannot be made.
+        UserError: The runs cannot be compared, or a file cannot be written.
     """
     comparison = Comparison(results, names)
     out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f'expected a folder for the report, but {out} cannot be made: {error.strerror}'
-        ) from None
     links = []
     for name, draw in PICTURES.items():
         figure = draw(comparison)
@@ -74,5 +68,10 @@ def write_report(
 
 
 def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise UserError(
+            f'the report {path} cannot be written ({error.strerror}): name another folder'
+        ) from None

@@ -85,9 +85,11 @@ class Tree:
         """Check that the tree is of the config's annotation file and has all images of the cells.
 
         Raises:
-            UserError: It is of another file, or images are missing.
+            UserError: It is of another file, images are missing, or the config reads images in
+                another way than they were read for the tree.
         """
         for path, dataset in datasets_of(cfg):
+            _check_loader(path, dataset)
             if _sha256([dataset]) != self.manifest['annotations_sha256']:
                 raise UserError(
                     f'{self.root} was not built from {annotation_file(dataset)}, the annotation '
@@ -166,6 +168,17 @@ def _sha256(datasets: list[dict]) -> str:
                     'the place of your data with --data-root PATH'
                 ) from None
     return digest.hexdigest()
+
+
+def _check_loader(path: str, dataset: dict) -> None:
+    """Turned or gray images would not be those that on-the-fly corruption gives."""
+    for step in dataset.get('pipeline') or []:
+        for key, read in (('color_type', 'color'), ('imdecode_backend', 'cv2')):
+            if _reads_files(step['type']) and (step.get(key) or read) != read:
+                raise UserError(
+                    f'{path} reads images with {key}={step[key]!r}, but trees are built with '
+                    f'{read!r}: change the loader, or leave --coco-c out'
+                )
 
 
 def _reads_files(kind: str | type) -> bool:

@@ -126,8 +126,14 @@ class RobustnessResult:
             for name in CORRUPTIONS if name in self.cells
         }
         content['summary'] = dataclasses.asdict(self.summary())
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + '\n')
+        try:
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + '\n')
+        except OSError as error:
+            raise UserError(
+                f'the result {path} cannot be written ({error.strerror}): name another file with '
+                '--out'
+            ) from None
 
     @classmethod
     def load(cls, path: str | Path) -> 'RobustnessResult':

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
@@ -17,6 +18,8 @@ from projects.dat.corruptions import SEVERITIES
 from .identity import package_versions
 from .images import Cell, OnTheFly, Tree, cell_loader
 from .results import Metrics, RobustnessResult
+
+_COCO_METRIC = re.compile(r'(bbox|segm)_mAP(_50|_75|_s|_m|_l)?$')
 
 
 def cells_of(corruptions: Iterable[str], severities: Iterable[int] = SEVERITIES) -> list[Cell]:
@@ -96,7 +99,9 @@ def _quiet(runner: Runner, everything: bool) -> Iterator[None]:
 
 def _with_metric(metrics: Metrics, result: RobustnessResult, runner: Runner) -> Metrics:
     """CocoMetric leaves its figures out where a model finds nothing at all: these are zeros."""
-    if result.metric in metrics or (metrics and result.clean is None):
+    if result.metric in metrics or not _COCO_METRIC.search(result.metric):
+        return metrics
+    if metrics and result.clean is None:
         return metrics
     runner.logger.warning(
         f'the evaluator gave no {result.metric}, as it does without any detection: taken as 0'

@@ -168,7 +168,7 @@ class AdversarialTrainingHook(Hook):
         if skipped and not self._skipped:
             runner.logger.warning(
                 f'{skipped} of the last {self._count} batches had a loss or gradient that was not '
-                'finite and trained on their reconstruction; attack/skipped counts them from here'
+                'finite and were not attacked; attack/skipped counts them from here'
             )
         self._skipped += skipped
         runner.message_hub.update_scalar('train/attack/skipped', self._skipped)

@@ -22,6 +22,17 @@ from .data_root import set_data_root
 RANK_0_HEAD_START = 15.0  # seconds; ranks start that far apart at most
 
 
+class Options(DictAction):
+    """``KEY=VALUE ...``; anything else is one sentence."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Parse the values."""
+        for value in values:
+            if '=' not in value:
+                parser.error(f'{option_string} expects KEY=VALUE, but got {value!r}')
+        super().__call__(parser, namespace, values, option_string)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that training and testing share, named as MMDetection names them."""
     parser.add_argument('config', help='config file')
@@ -36,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         metavar='KEY=VALUE',
         help='change entries of the config, e.g. train_cfg.max_epochs=3 key="[a,b]" (no spaces)',
     )

@@ -47,9 +47,9 @@ class RandomStateHook(Hook):
     resumed. Training counted in iterations has one epoch; its checkpoints hold rank 0's states at
     the moment of saving.
 
-    Loader workers are seeded from (seed, epoch) alone, see :func:`seed_worker`: runs with the same
-    seed that differ in the method, whose models draw different amounts of random numbers, see the
-    same images with the same augmentations.
+    Where training is counted in epochs, loader workers are seeded from (seed, epoch) alone, see
+    :func:`seed_worker`: runs with the same seed that differ in the method, whose models draw
+    different amounts of random numbers, see the same images with the same augmentations.
     """
 
     priority = 'NORMAL'

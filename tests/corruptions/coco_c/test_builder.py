@@ -81,7 +81,8 @@ def test_pixels_are_those_of_mmdetection_on_the_fly(tmp_path, channel_order):
         for entry in entries:
             path = tmp_path / 'images' / entry['file_name']
             results = change(load({'img_path': str(path), 'img_id': entry['id']}))
-            path = tree.image_path(out, corruption, severity, entry['file_name'], 'png')
+            name = tree.target_name(entry['file_name'], 'png')
+            path = out / tree.cell_folder(corruption, severity) / name
             assert np.array_equal(load({'img_path': str(path)})['img'], results['img'])
     assert load({'img_path': str(out / 'contrast/5/exif.png')})['img'].shape == (56, 40, 3)
 

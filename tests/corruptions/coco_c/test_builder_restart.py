@@ -136,7 +136,7 @@ def test_a_file_without_digest_that_is_not_whole(source, tmp_path, image_format,
     options = dict(image_format=image_format, quality=quality)
     out = built(source, tmp_path / 'tree', **options)
     good, lines = contents(out), recorded(out)
-    broken = tree.image_path(out, 'contrast', 5, '2.png', image_format)
+    broken = out / 'contrast/5' / tree.target_name('2.png', image_format)
     broken.write_bytes(broken.read_bytes()[:keep])
     _no_digests(out)
     before = identities(out)

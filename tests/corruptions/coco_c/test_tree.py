@@ -23,11 +23,9 @@ MANIFEST = tree.make_manifest('0' * 64, 0, 'bgr', 'jpeg', 85)
         ('./a//1.tif', 'png', 'a/1.png'),
     ],
 )
-def test_target_name(tmp_path, name, image_format, target):
+def test_target_name(name, image_format, target):
     assert tree.target_name(name, image_format) == target
-    path = tree.image_path(tmp_path, 'fog', 3, name, image_format)
-    assert path == tmp_path / 'fog' / '3' / target
-    assert tree.image_path(tmp_path, 'fog', 3, target, image_format) == path
+    assert tree.target_name(target, image_format) == target
 
 
 def test_manifest_round_trip(tmp_path):

@@ -39,21 +39,6 @@ def cell_folder(corruption: str, severity: int) -> str:
     return f'{corruption}/{severity}'
 
 
-def image_path(
-    root: str | Path, corruption: str, severity: int, file_name: str, image_format: str
-) -> Path:
-    """Where the tree at ``root`` holds an image of the annotation file.
-
-    Args:
-        root: Folder of the tree.
-        corruption: One of ``CORRUPTIONS``.
-        severity: 1..5.
-        file_name: As in the source annotation file or in the tree's.
-        image_format: ``format`` of the tree's manifest.
-    """
-    return Path(root, cell_folder(corruption, severity), target_name(file_name, image_format))
-
-
 def make_manifest(
     annotations_sha256: str, seed: int, channel_order: str, image_format: str, quality: int | None
 ) -> dict:
