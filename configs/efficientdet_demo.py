@@ -18,7 +18,7 @@ model = dict(
     neck=dict(num_stages=1, **norm),
     bbox_head=dict(num_classes=5, stacked_convs=2, **norm))
 
-train_cfg = dict(max_epochs=6, val_interval=3)
+train_cfg = dict(max_epochs=8, val_interval=4)
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=2e-3, weight_decay=0.01))
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(save_best=None, max_keep_ckpts=1))
 # No average over 300 epochs' worth of weights.
