@@ -80,7 +80,7 @@ def test_names_and_order_without_files(files, monkeypatch, capsys, arguments, na
         (['plain.json', 'missing.json'], ['missing.json']),
         (['plain.json', 'other.json'], ['other.json']),
         (['plain.json', 'text.json'], ['text.json']),
-        (['plain.json', 'dat.json', '--out', 'text.json'], ['text.json cannot be made']),
+        (['plain.json', 'dat.json', '--out', 'text.json'], ['text.json', 'cannot be written']),
     ],
 )
 def test_mistakes_are_one_sentence(files, monkeypatch, capsys, arguments, messages):
