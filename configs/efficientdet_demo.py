@@ -1,7 +1,7 @@
 # The detector of `make demo`: efficientdet_512.py made small enough for two CPU cores.
 #
 # Reproduces: nothing; five kinds of drawn objects on photographs (tools/make_demo_data.py).
-# Cost: about 2 minutes on two CPU cores.
+# Cost: about 3 minutes on two CPU cores.
 # Expected: bbox_mAP_50 of at least 0.3.
 _base_ = [
     './_base_/models/efficientdet_d0.py',
