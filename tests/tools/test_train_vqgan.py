@@ -1,58 +1,184 @@
+"""tools/train_vqgan.py as a user runs it, mostly inside this process to save its start."""
+
+import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import skimage.data
+import torch
+from mmengine.hooks import CheckpointHook
 from PIL import Image
 
-from projects.dat.tokenizer import load_tokenizer
+from projects.dat.errors import UserError
+from projects.dat.tokenizer import load_tokenizer, lpips_weights
+from tools.train_vqgan import main
 
 ROOT = Path(__file__).resolve().parents[2]
+TINY = (
+    'train_dataloader.batch_size=2',
+    'train_dataloader.num_workers=1',
+    'val_dataloader.num_workers=0',
+    'val_dataloader.persistent_workers=False',
+    'train_dataloader.dataset.size=32',
+    'val_dataloader.dataset.size=64',
+    'train_cfg.max_iters=4',
+    'train_cfg.val_interval=2',
+    'default_hooks.checkpoint.interval=2',
+    'default_hooks.logger.interval=1',
+)
+GAN = ('model.network.width=8', 'model.discriminator.channels=8', 'model.discriminator_start=1')
 
 
-@pytest.fixture
-def images(tmp_path):
-    folder = tmp_path / 'images'
-    folder.mkdir()
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('images')
     for i in range(4):
         crop = skimage.data.astronaut()[i * 64 : i * 64 + 80, 100:180]
         Image.fromarray(crop).save(folder / f'{i}.png')
     return folder
 
 
-def run(tmp_path, train, val, *options):
-    command = [sys.executable, '-W', 'ignore', ROOT / 'tools/train_vqgan.py']
-    command += [ROOT / 'configs/vqgan_fast_f8.py', '--train', train, '--val', val]
-    command += ['--work-dir', tmp_path / 'run', *options, '--cfg-options']
-    command += ['train_dataloader.batch_size=2', 'train_dataloader.dataset.size=32']
-    command += ['val_dataloader.dataset.size=64', 'model.network.width=8']
-    command += ['train_cfg.max_iters=4', 'train_cfg.val_interval=2']
-    command += ['default_hooks.checkpoint.interval=2', 'default_hooks.logger.interval=1']
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True)
+@pytest.fixture(scope='module')
+def lpips(tmp_path_factory):
+    """LPIPS with random weights."""
+    generator = torch.Generator().manual_seed(0)
+    places = iter((0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28))
+    weights = {}
+    for name, shape in lpips_weights._shapes().items():
+        tensor = torch.randn(shape, generator=generator) / torch.Size(shape[1:]).numel() ** 0.5
+        if name.startswith('head'):
+            weights[f'lin{name[4:]}.model.1.weight'] = tensor.abs()
+            continue
+        kind = name.split('.')[-1]
+        if kind == 'weight':
+            place = next(places)
+        weights[f'features.{place}.{kind}'] = tensor
+    path = tmp_path_factory.mktemp('lpips') / 'lpips.safetensors'
+    safetensors.torch.save_file(weights, path)
+    return path
 
 
-def test_trains_evaluates_and_exports(tmp_path, images):
-    result = run(tmp_path, images, images)
-    assert result.returncode == 0, result.stderr[-3000:]
-    log = result.stdout + result.stderr
-    assert 'psnr: ' in log and 'codes_used: ' in log
-    path = tmp_path / 'run' / 'tokenizer.safetensors'
-    assert f'wrote {path}' in result.stdout
+def command(work_dir, images, *options, config='vqgan_fast_f8_l1'):
+    arguments = [ROOT / f'configs/{config}.py', '--train', images, '--val', images]
+    arguments += ['--work-dir', work_dir, *options]
+    if '--cfg-options' not in options:
+        arguments.append('--cfg-options')
+    return [*map(str, arguments), *TINY, f'visualizer.name={work_dir.name}']
+
+
+@pytest.fixture
+def train(monkeypatch, images):
+    """Run the tool; its folder."""
+
+    def run(work_dir, *options, **config):
+        arguments = command(work_dir, images, *options, **config)
+        monkeypatch.setattr(sys, 'argv', ['train_vqgan.py', *arguments])
+        main()
+        return work_dir
+
+    return run
+
+
+def test_trains_evaluates_and_exports(train, tmp_path, capsys):
+    folder = train(tmp_path / 'run', '--cfg-options', 'model.network.width=8')
+    path = folder / 'tokenizer.safetensors'
+    assert f'wrote {path}' in capsys.readouterr().out
     tokenizer = load_tokenizer(path)
     assert tokenizer.network.encoder.stem.out_channels == 8
-    assert len(tokenizer.codebook) == 4096
+    assert len(tokenizer.codebook) == 8192
+    with open(folder / 'validation.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [row['iter'] for row in rows] == ['2', '4'] and 'lpips' not in rows[0]
+    assert len(list(folder.rglob('vis_image/reconstruction_*.png'))) == 2
 
 
-def test_a_folder_without_images(tmp_path, images):
-    result = run(tmp_path, tmp_path / 'nowhere', images)
+@pytest.fixture
+def with_gan(train, lpips):
+    def run(work_dir, *options):
+        return train(
+            work_dir, '--lpips', lpips, *options, '--cfg-options', *GAN, config='vqgan_fast_f8'
+        )
+
+    return run
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_run_resumes_to_the_same_bits(with_gan, tmp_path, monkeypatch):
+    whole = with_gan(tmp_path / 'whole')
+    with monkeypatch.context() as patch:
+
+        def die(self, runner, *args, **kwargs):
+            if runner.iter == 2:
+                raise Killed
+
+        patch.setattr(CheckpointHook, 'before_train_iter', die)
+        with pytest.raises(Killed):
+            with_gan(tmp_path / 'killed')
+    torch.manual_seed(999)  # a new process has other random states
+    killed = with_gan(tmp_path / 'killed', '--resume')
+    states = [torch.load(d / 'iter_4.pth', weights_only=True) for d in (whole, killed)]
+    for part in ('state_dict', 'ema_state_dict'):
+        assert states[0][part].keys() == states[1][part].keys()
+        for key, value in states[0][part].items():
+            assert torch.equal(states[1][part][key], value), key
+    tables = [(d / 'validation.csv').read_text() for d in (whole, killed)]
+    assert tables[0] == tables[1] and 'lpips' in tables[0]
+
+
+def test_fine_tunes_a_published_layout(train, tmp_path):
+    tiny = train(
+        tmp_path / 'layout',
+        '--cfg-options',
+        'model.network.ch=32',
+        'model.network.num_codes=64',
+        'model.lpips=[]',
+        config='vqgan_published_f8',
+    )
+    before = tiny / 'tokenizer.safetensors'
+    tuned = train(
+        tmp_path / 'tuned', '--fine-tune', before, '--cfg-options', 'optim_wrapper.optimizer.lr=0'
+    )
+    tokenizers = [load_tokenizer(d / 'tokenizer.safetensors') for d in (tiny, tuned)]
+    # Without a learning rate only the words move; what is not theirs has stayed.
+    first, second = (t.network.state_dict() for t in tokenizers)
+    moved = {key for key, value in first.items() if not torch.equal(value, second[key])}
+    assert moved == {'quantize.embedding.weight'}
+
+
+def test_two_processes_train_one_tokenizer(images, lpips, tmp_path):
+    arguments = command(
+        tmp_path / 'run', images, '--lpips', lpips, '--launcher', 'pytorch', '--cfg-options', *GAN,
+        config='vqgan_fast_f8',
+    )
+    launcher = [sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--standalone']
+    launcher += ['--nproc_per_node=2', ROOT / 'tools/train_vqgan.py', *arguments]
+    environment = os.environ | dict(CUDA_VISIBLE_DEVICES='', OMP_NUM_THREADS='1')
+    result = subprocess.run(
+        list(map(str, launcher)), capture_output=True, text=True, env=environment
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert load_tokenizer(tmp_path / 'run/tokenizer.safetensors').network.last_layer.shape[0] == 12
+
+
+def test_a_folder_without_images(train, tmp_path):
+    with pytest.raises(UserError, match='expected images .* below .*nowhere'):
+        train(tmp_path / 'run', '--train', tmp_path / 'nowhere')
+
+
+def test_a_broken_image_names_itself(images, tmp_path):
+    broken = tmp_path / 'images'
+    broken.mkdir()
+    (broken / '4.jpg').write_bytes(b'not an image')
+    arguments = [sys.executable, '-W', 'ignore', ROOT / 'tools/train_vqgan.py']
+    arguments += command(tmp_path / 'run', images, '--train', broken)
+    result = subprocess.run(list(map(str, arguments)), capture_output=True, text=True)
     assert result.returncode == 2
-    assert 'error: expected images' in result.stderr and str(tmp_path / 'nowhere') in result.stderr
+    assert f'found {broken / "4.jpg"}' in result.stderr.splitlines()[-1]
     assert 'Traceback' not in result.stderr
-
-
-def test_a_broken_image_names_itself(tmp_path, images):
-    (images / '4.jpg').write_bytes(b'not an image')
-    result = run(tmp_path, images, images)
-    assert result.returncode == 2
-    assert f'found {images / "4.jpg"}' in result.stderr.splitlines()[-1]

@@ -117,10 +117,10 @@ def test_a_bad_pattern_is_refused_when_built():
 
 
 def test_a_checkpoint_of_other_settings_is_refused():
-    hook, runner = make(tokenizer='fast_f8_4096', attack=dict(type='DiscreteAttack'))
+    hook, runner = make(tokenizer='fast_f8_8192', attack=dict(type='DiscreteAttack'))
     runner._resume = True
     other, _ = make(
-        tokenizer='fast_f8_4096',
+        tokenizer='fast_f8_8192',
         attack=dict(type='DiscreteAttack', controller=dict(type='CodeChangeController')),
     )
     saved = other.build_attack(torch.device('cpu')).state_dict()

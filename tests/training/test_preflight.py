@@ -126,7 +126,7 @@ BAD_CONFIGS = {
     'tokenizer precision': (
         lambda cfg: cfg.update(custom_hooks=[
             dict(type='AdversarialTrainingHook', tokenizer=dict(
-                name_or_path='fast_f8_4096', precision='fp8'))]),
+                name_or_path='fast_f8_8192', precision='fp8'))]),
         ['tokenizer of AdversarialTrainingHook', "got 'fp8'"]),
 }
 

@@ -10,7 +10,7 @@ adversarial = dict(
     split_bn='shared',
     hook=dict(
         type='AdversarialTrainingHook',
-        tokenizer=dict(name_or_path='fast_f8_4096', precision='fp32'),
+        tokenizer=dict(name_or_path='fast_f8_8192', precision='fp32'),
         # The step is per image, so the same alpha changes fewer words of a larger image: the
         # controller holds the share that did best in the paper (table 8). It starts near what the
         # bundled tokenizer needs, about 2 at 128 px and 3.5 at 512 px.

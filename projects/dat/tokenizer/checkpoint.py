@@ -40,7 +40,7 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
         )
     if not path.is_file():
         raise TokenizerError(f'{path}: expected a tokenizer file, found none; check the path')
-    content = _read_safetensors(path) if path.suffix == '.safetensors' else _read_pickle(path)
+    content = read_safetensors(path) if path.suffix == '.safetensors' else read_pickle(path)
     state_dict = content.get('state_dict', content) if isinstance(content, Mapping) else {}
     if not isinstance(state_dict, Mapping):
         state_dict = {}
@@ -82,7 +82,8 @@ def write_state_dict(
         safetensors.torch.save_file(tensors, temporary, metadata=dict(metadata))
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Content of a .safetensors file; TokenizerError if it cannot be read."""
     try:
         return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
@@ -93,8 +94,11 @@ class _Shell(dict):
     """Stands in for a class of Lightning that a checkpoint names beside its weights."""
 
 
-def _read_pickle(path: Path):
-    """torch.load with weights_only; Lightning's classes become empty shells."""
+def read_pickle(path: Path):
+    """torch.load with weights_only; Lightning's classes become empty shells.
+
+    TokenizerError if the file cannot be read.
+    """
     shells = {}
     while True:
         allowed = [(shell, name) for name, shell in shells.items()]

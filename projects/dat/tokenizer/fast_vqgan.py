@@ -38,17 +38,17 @@ class FastVQGAN(nn.Module):
 
     Args:
         width (int): Channels at a quarter of the resolution, a multiple of 8; an eighth has twice
-            as many. Defaults to 48.
-        encoder_depth (tuple): Residual blocks at a quarter and at an eighth. Defaults to (1, 1).
-        decoder_depth (tuple): Residual blocks at an eighth and at a quarter. Defaults to (2, 1).
-        num_codes (int): Number of words. Defaults to 4096.
+            as many, a half (a single convolution of the decoder) half as many. Defaults to 64.
+        encoder_depth (tuple): Residual blocks at a quarter and at an eighth. Defaults to (1, 2).
+        decoder_depth (tuple): Residual blocks at an eighth and at a quarter. Defaults to (3, 1).
+        num_codes (int): Number of words. Defaults to 8192.
         embed_dim (int): Dimension of a word. Defaults to 4.
     """
 
     downscale = 8
 
     def __init__(
-        self, *, width=48, encoder_depth=(1, 1), decoder_depth=(2, 1), num_codes=4096, embed_dim=4
+        self, *, width=64, encoder_depth=(1, 2), decoder_depth=(3, 1), num_codes=8192, embed_dim=4
     ):
         super().__init__()
         deep = 2 * width
@@ -67,15 +67,20 @@ class FastVQGAN(nn.Module):
             shuffle=nn.PixelShuffle(2),
             quarter=_blocks(width, decoder_depth[1]),
             act=nn.SiLU(),
-            up2=nn.Conv2d(width, 64, 1),
+            up2=nn.Conv2d(width, 2 * width, 1),
             shuffle2=nn.PixelShuffle(2),
             act2=nn.SiLU(),
             # At half resolution: blends what a pixel-shuffle by 4 would leave as seams between 4 x
             # 4 tiles.
-            out=nn.Conv2d(16, 12, 3, padding=1),
+            out=nn.Conv2d(width // 2, 12, 3, padding=1),
             shuffle3=nn.PixelShuffle(2),
         )
         self.quantize = Codebook(num_codes, embed_dim)
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """Weight of the decoder's last convolution, at which adversarial training balances."""
+        return self.decoder.out.weight
 
     def encode(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) in 0..1, H and W multiples of 8 -> (N, D, H / 8, W / 8), not quantized."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-DEFAULT_TOKENIZER = 'fast_f8_4096'
+DEFAULT_TOKENIZER = 'fast_f8_8192'
 
 BUNDLED = {
     DEFAULT_TOKENIZER: Path(__file__).parent / 'weights' / f'{DEFAULT_TOKENIZER}.safetensors'

@@ -20,17 +20,25 @@ class EMAQuantizer(nn.Module):
         decay: of the running means, 0..1. Defaults to 0.99.
         dead_below: share of the mean use (1 / K) below which a word is restarted. Defaults to 0.05
             (ours).
+        trained: whether the codebook is one to go on from; otherwise the first batch places the
+            words on its vectors. Defaults to False.
     """
 
-    def __init__(self, codebook: nn.Parameter, decay: float = 0.99, dead_below: float = 0.05):
+    def __init__(
+        self,
+        codebook: nn.Parameter,
+        decay: float = 0.99,
+        dead_below: float = 0.05,
+        trained: bool = False,
+    ):
         super().__init__()
         self.codebook = codebook.requires_grad_(False)
         self.decay = decay
         self.dead_below = dead_below
-        # Sums start at zero: every word is dead until the first vectors arrive, and so is placed on
-        # data.
+        self.trained = trained
         self.register_buffer('uses', torch.zeros(len(codebook)))
         self.register_buffer('sums', torch.zeros_like(codebook))
+        self._started = False
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Quantize (N, D, h, w).
@@ -41,8 +49,8 @@ class EMAQuantizer(nn.Module):
                 moved.
         """
         vectors = z.movedim(1, -1).reshape(-1, z.shape[1]).float()
-        if self.training and not self.uses.any():
-            self._restart(torch.ones_like(self.uses, dtype=torch.bool), vectors.detach())
+        if self.training and not self._started:
+            self._start(vectors.detach())
         indices = nearest_codes(vectors, self.codebook)
         words = self.codebook[indices]
         if self.training:
@@ -50,6 +58,17 @@ class EMAQuantizer(nn.Module):
         commitment = (vectors - words).square().mean()
         words = words.view(z.shape[0], *z.shape[2:], -1).movedim(-1, 1)
         return z + (words - z).detach(), commitment, indices.view(z.shape[0], *z.shape[2:])
+
+    @torch.no_grad()
+    def _start(self, vectors: Tensor) -> None:
+        """Fill the running sums, unless a checkpoint has."""
+        self._started = True
+        if self.uses.any():
+            return
+        self.uses.fill_(len(vectors) / len(self.uses))
+        self.sums.copy_(self.codebook * self.uses[:, None])
+        if not self.trained:
+            self._restart(torch.ones_like(self.uses, dtype=torch.bool), vectors)
 
     @torch.no_grad()
     def _update(self, vectors: Tensor, indices: Tensor) -> None:
@@ -60,20 +79,20 @@ class EMAQuantizer(nn.Module):
             dist.all_reduce(sums)
         self.uses.lerp_(uses, 1 - self.decay)
         self.sums.lerp_(sums, 1 - self.decay)
-        dead = self.uses < self.dead_below * self.uses.mean()
-        alive = ~dead
-        self.codebook[alive] = self.sums[alive] / self.uses[alive, None]
-        self._restart(dead, vectors)
+        self.codebook.copy_(self.sums / self.uses[:, None].clamp(min=1e-12))
+        self._restart(self.uses < self.dead_below * self.uses.mean(), vectors)
 
     @torch.no_grad()
     def _restart(self, dead: Tensor, vectors: Tensor) -> None:
         """Put dead words on random vectors, at the mean use: they get time to find followers."""
-        picked = vectors[torch.randint(len(vectors), (int(dead.sum()),), device=vectors.device)]
+        # For all words, dead or not: counting the dead would wait for the device.
+        picked = vectors[torch.randint(len(vectors), (len(dead),), device=vectors.device)]
         # Identical words would never part: a little noise tells them apart.
-        picked = picked + 1e-3 * picked.std(dim=0, correction=0) * torch.randn_like(picked)
+        picked = picked + 1e-3 * vectors.std(dim=0, correction=0) * torch.randn_like(picked)
         if dist.is_initialized():
             dist.broadcast(picked, src=0)
-        mean_use = self.uses.mean().clamp(min=1e-3)
-        self.codebook[dead] = picked
-        self.uses[dead] = mean_use
-        self.sums[dead] = picked * mean_use
+        mean_use = self.uses.mean()
+        dead = dead[:, None]
+        self.codebook.copy_(torch.where(dead, picked, self.codebook))
+        self.uses.copy_(torch.where(dead[:, 0], mean_use, self.uses))
+        self.sums.copy_(torch.where(dead, picked * mean_use, self.sums))

@@ -129,6 +129,11 @@ class VQGAN(nn.Module):
         self.post_quant_conv = nn.Conv2d(embed_dim, z_channels, 1)
         self.downscale = 2 ** (len(ch_mult) - 1)
 
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """Weight of the decoder's last convolution, at which adversarial training balances."""
+        return self.decoder.conv_out.weight
+
     def encode(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) in 0..1, sides multiples of ``downscale`` -> (N, D, h, w), not quantized."""
         return self.quant_conv(self.encoder(images * 2 - 1))

@@ -3,11 +3,13 @@
 from .adversarial_config import apply_adversarial
 from .adversarial_hook import AdversarialTrainingHook
 from .adversary import Adversary
+from .image_files import ImageFiles
 from .loading import LoadImageFromFile
 from .preprocessor import AdversarialDetDataPreprocessor
 from .random_state_hook import RandomStateHook, seed_worker
+from .reconstruction import ReconstructionHook, ReconstructionMetric
 from .split_bn import SplitBN, SplitSyncBN
-from .tokenizer_training import ImageFiles, ReconstructionMetric, TokenizerTraining
+from .tokenizer_training import TokenizerTraining
 from .visualization_hook import AttackVisualizationHook
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     'ImageFiles',
     'LoadImageFromFile',
     'RandomStateHook',
+    'ReconstructionHook',
     'ReconstructionMetric',
     'SplitBN',
     'SplitSyncBN',

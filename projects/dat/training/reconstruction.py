@@ -1,0 +1,109 @@
+"""How well a tokenizer reconstructs, while it trains: the metric, its curves and pictures."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from mmengine.dist import master_only
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, METRICS
+
+from projects.dat.files import replacing
+
+_LABELS = dict(psnr='PSNR [dB]', lpips='LPIPS', codes_used='share of words used')
+
+
+@METRICS.register_module()
+class ReconstructionMetric(BaseMetric):
+    """Means over images of the PSNR in dB (of the range 0..1) and of LPIPS, where the model
+    measures it, and the share of words that occur.
+
+    Args:
+        num_codes (int): Number of words.
+    """
+
+    def __init__(self, num_codes: int):
+        super().__init__()
+        self.num_codes = num_codes
+
+    def process(self, data_batch, data_samples) -> None:
+        """Keep each image's figures and words."""
+        for sample in data_samples:
+            mse = (sample['image'] - sample['reconstruction']).square().mean()
+            figures = dict(psnr=float(-10 * mse.log10()))
+            if 'lpips' in sample:
+                figures['lpips'] = float(sample['lpips'])
+            self.results.append((figures, sample['tokens'].unique().cpu()))
+
+    def compute_metrics(self, results: list) -> dict:
+        """Means, and the share of words."""
+        figures = [figures for figures, _ in results]
+        used = torch.cat([tokens for _, tokens in results]).unique()
+        means = {name: float(np.mean([f[name] for f in figures])) for name in figures[0]}
+        return means | dict(codes_used=len(used) / self.num_codes)
+
+
+@HOOKS.register_module()
+class ReconstructionHook(Hook):
+    """After each validation: a picture of reconstructions, and the curves so far.
+
+    Pictures (image above reconstruction) go to the visualizer's backends. ``validation.csv`` and
+    ``validation.png`` in the work folder have a point for every validation; a resumed run goes on
+    with them.
+
+    Args:
+        num_images (int): How many images of the first batches a picture has. Defaults to 6.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, num_images: int = 6):
+        self.num_images = num_images
+        self._columns = []
+
+    def before_val_epoch(self, runner) -> None:
+        """Start a new picture."""
+        self._columns = []
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """Keep the first images."""
+        for sample in outputs[: self.num_images - len(self._columns)]:
+            pair = torch.cat([sample['image'], sample['reconstruction']], dim=1)
+            self._columns.append((pair * 255).round().byte().permute(1, 2, 0).cpu().numpy())
+
+    @master_only
+    def after_val_epoch(self, runner, metrics: dict) -> None:
+        """Write the picture, the table and the plot."""
+        sheet = np.ascontiguousarray(np.concatenate(self._columns, axis=1))
+        runner.visualizer.add_image('reconstruction', sheet, step=runner.iter)
+        path = Path(runner.work_dir) / 'validation.csv'
+        rows = [row for row in _read(path) if int(row['iter']) < runner.iter]
+        rows.append({'iter': runner.iter} | {k: f'{v:.4f}' for k, v in metrics.items()})
+        with replacing(path) as temporary, open(temporary, 'w', newline='') as file:
+            writer = csv.DictWriter(file, rows[-1], extrasaction='ignore')
+            writer.writeheader()
+            writer.writerows(rows)
+        with replacing(path.with_suffix('.png')) as temporary:
+            _plot(rows, temporary)
+
+
+def _read(path: Path) -> list[dict]:
+    if not path.is_file():
+        return []
+    with open(path, newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def _plot(rows: list[dict], path: Path) -> None:
+    names = [name for name in rows[-1] if name != 'iter']
+    figure = Figure(figsize=(4 * len(names), 3), layout='constrained')
+    axes = figure.subplots(1, len(names), squeeze=False)
+    for axis, name in zip(axes[0], names, strict=True):
+        points = [(int(row['iter']), float(row[name])) for row in rows if row.get(name)]
+        axis.plot(*zip(*points, strict=True), marker='.')
+        axis.set(xlabel='iteration', ylabel=_LABELS.get(name, name))
+        axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)

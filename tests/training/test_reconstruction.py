@@ -1,0 +1,67 @@
+import csv
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from projects.dat.training import ReconstructionHook, ReconstructionMetric
+
+
+def sample(difference, tokens, **figures):
+    image = torch.full((3, 8, 8), 0.5)
+    figures = {k: torch.tensor(v) for k, v in figures.items()}
+    reconstruction = image + difference
+    return dict(image=image, reconstruction=reconstruction, tokens=torch.tensor(tokens), **figures)
+
+
+def test_metric():
+    metric = ReconstructionMetric(num_codes=8)
+    metric.process(None, [sample(0.1, [[0, 1]], lpips=0.25), sample(0.01, [[1, 5]], lpips=0.75)])
+    figures = metric.compute_metrics(metric.results)
+    # 20 dB and 40 dB; words 0, 1 and 5.
+    assert figures == pytest.approx(dict(psnr=30, lpips=0.5, codes_used=3 / 8), rel=1e-4)
+
+
+def test_metric_without_lpips():
+    metric = ReconstructionMetric(num_codes=2)
+    metric.process(None, [sample(0.1, [[0]])])
+    assert set(metric.compute_metrics(metric.results)) == {'psnr', 'codes_used'}
+
+
+class Recorder:
+    def __init__(self):
+        self.images = []
+
+    def add_image(self, name, image, step):
+        self.images.append((name, image, step))
+
+
+def validate(hook, folder, iteration, psnr):
+    runner = SimpleNamespace(work_dir=folder, iter=iteration, visualizer=Recorder())
+    hook.before_val_epoch(runner)
+    for difference in (0.1, 0.2):
+        hook.after_val_iter(runner, 0, outputs=[sample(difference, [[0]])] * 2)
+    hook.after_val_epoch(runner, dict(psnr=psnr, codes_used=0.5))
+    return runner.visualizer.images
+
+
+def test_picture_has_each_image_above_its_reconstruction(tmp_path):
+    ((name, picture, step),) = validate(ReconstructionHook(num_images=3), tmp_path, 7, 20.0)
+    assert (name, step, picture.shape) == ('reconstruction', 7, (16, 24, 3))
+    assert (picture[:8] == 128).all()
+    assert np.unique(picture[8:, :16]).tolist() == [153]
+    assert np.unique(picture[8:, 16:]).tolist() == [178]
+
+
+def test_curves_go_on_after_a_restart(tmp_path):
+    for iteration, psnr in ((10, 20.0), (20, 21.0), (30, 22.0)):
+        validate(ReconstructionHook(), tmp_path, iteration, psnr)
+    # Resumed from a checkpoint of iteration 15: what came later is replaced.
+    validate(ReconstructionHook(), tmp_path, 20, 21.5)
+    with open(tmp_path / 'validation.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [(row['iter'], row['psnr']) for row in rows] == [('10', '20.0000'), ('20', '21.5000')]
+    with Image.open(tmp_path / 'validation.png') as plot:
+        assert plot.width > plot.height
