@@ -23,7 +23,6 @@ model = dict(
     discriminator_start=10000,
     precision='bf16')
 train_dataloader = dict(batch_size=8, num_workers=8, dataset=dict(size=256))
-val_evaluator = dict(num_codes=16384)
 train_cfg = dict(max_iters=100000, val_interval=5000)
 optim_wrapper = dict(optimizer=dict(lr=1e-4, betas=(0.5, 0.9)))
 param_scheduler = [

@@ -13,11 +13,11 @@ def sample(difference, tokens, **figures):
     image = torch.full((3, 8, 8), 0.5)
     figures = {k: torch.tensor(v) for k, v in figures.items()}
     reconstruction = image + difference
-    return dict(image=image, reconstruction=reconstruction, tokens=torch.tensor(tokens), **figures)
+    return dict(image=image, reconstruction=reconstruction, tokens=torch.tensor(tokens), num_codes=8, **figures)
 
 
 def test_metric():
-    metric = ReconstructionMetric(num_codes=8)
+    metric = ReconstructionMetric()
     metric.process(None, [sample(0.1, [[0, 1]], lpips=0.25), sample(0.01, [[1, 5]], lpips=0.75)])
     figures = metric.compute_metrics(metric.results)
     # 20 dB and 40 dB; words 0, 1 and 5.
@@ -25,7 +25,7 @@ def test_metric():
 
 
 def test_metric_without_lpips():
-    metric = ReconstructionMetric(num_codes=2)
+    metric = ReconstructionMetric()
     metric.process(None, [sample(0.1, [[0]])])
     assert set(metric.compute_metrics(metric.results)) == {'psnr', 'codes_used'}
 

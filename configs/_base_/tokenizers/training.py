@@ -25,7 +25,7 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='ImageFiles', roots=['data/images/val'], size=256, train=False),
 )
-val_evaluator = dict(type='ReconstructionMetric', num_codes=8192)
+val_evaluator = dict(type='ReconstructionMetric')
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=4000, val_interval=500)
 val_cfg = dict()
 

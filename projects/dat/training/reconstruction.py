@@ -20,14 +20,7 @@ _LABELS = dict(psnr='PSNR [dB]', lpips='LPIPS', codes_used='share of words used'
 class ReconstructionMetric(BaseMetric):
     """Means over images of the PSNR in dB (of the range 0..1) and of LPIPS, where the model
     measures it, and the share of words that occur.
-
-    Args:
-        num_codes (int): Number of words.
     """
-
-    def __init__(self, num_codes: int):
-        super().__init__()
-        self.num_codes = num_codes
 
     def process(self, data_batch, data_samples) -> None:
         """Keep each image's figures and words."""
@@ -36,14 +29,16 @@ class ReconstructionMetric(BaseMetric):
             figures = dict(psnr=float(-10 * mse.log10()))
             if 'lpips' in sample:
                 figures['lpips'] = float(sample['lpips'])
-            self.results.append((figures, sample['tokens'].unique().cpu()))
+            used = torch.zeros(sample['num_codes'], dtype=torch.bool)
+            used[sample['tokens'].flatten().cpu()] = True
+            self.results.append((figures, used))
 
     def compute_metrics(self, results: list) -> dict:
         """Means, and the share of words."""
         figures = [figures for figures, _ in results]
-        used = torch.cat([tokens for _, tokens in results]).unique()
+        used = torch.stack([used for _, used in results]).any(0)
         means = {name: float(np.mean([f[name] for f in figures])) for name in figures[0]}
-        return means | dict(codes_used=len(used) / self.num_codes)
+        return means | dict(codes_used=float(used.float().mean()))
 
 
 @HOOKS.register_module()
@@ -86,8 +81,9 @@ class ReconstructionHook(Hook):
             writer = csv.DictWriter(file, rows[-1], extrasaction='ignore')
             writer.writeheader()
             writer.writerows(rows)
-        with replacing(path.with_suffix('.png')) as temporary:
-            _plot(rows, temporary)
+        if len(rows) > 1:
+            with replacing(path.with_suffix('.png')) as temporary:
+                _plot(rows, temporary)
 
 
 def _read(path: Path) -> list[dict]:

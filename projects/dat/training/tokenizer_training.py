@@ -94,8 +94,8 @@ class TokenizerTraining(BaseModel):
 
         Returns:
             With ``loss`` a dict of losses and, without 'loss' in their names, of what they consist
-            of; with ``predict`` a list with a dict of image, reconstruction, tokens and (with
-            LPIPS) lpips for each image; otherwise the reconstructions.
+            of; with ``predict`` a list with a dict of image, reconstruction, tokens, num_codes and
+            (with LPIPS) lpips for each image; otherwise the reconstructions.
         """
         images = images.contiguous(memory_format=torch.channels_last)
         if mode == 'loss':
@@ -115,7 +115,7 @@ class TokenizerTraining(BaseModel):
             with self._autocast(images):
                 predictions['lpips'] = self.lpips(reconstruction, images)
         return [
-            dict(zip(predictions, values, strict=True))
+            dict(zip(predictions, values, strict=True), num_codes=len(codebook))
             for values in zip(*predictions.values(), strict=True)
         ]
 

