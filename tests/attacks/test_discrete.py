@@ -161,6 +161,19 @@ def test_only_the_last_of_several_steps_being_non_finite_counts_too(tokenizer, i
     assert torch.equal(result.images, tokenizer.reconstruct(images))
 
 
+def test_the_first_gradient_is_taken_at_the_random_start(tokenizer, images, objective):
+    seen = []
+
+    def recorded(x):
+        seen.append(x.detach())
+        return objective(x)
+
+    attack = DiscreteAttack(tokenizer, 'released', alpha=0.1, eps=0.3, random_start=1.0)
+    result = attack(images, recorded)
+    lengths = (seen[0] - result.reconstruction).flatten(1).norm(dim=1)
+    assert (lengths > 0.2).all() and (lengths < 0.3 + 1e-6).all()
+
+
 def test_random_start_repeats_with_the_seed_and_its_state(tokenizer, images, objective):
     def build():
         return DiscreteAttack(tokenizer, 'released', alpha=0.1, eps=1.0, random_start=0.5)

@@ -2,75 +2,16 @@ import copy
 
 import pytest
 import torch
-from mmdet.structures import DetDataSample
-from mmengine.structures import InstanceData
+from mmdet.models import DetDataPreprocessor
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from projects.dat.attacks import DiscreteAttack, PixelAttack
 from projects.dat.errors import UserError
-from projects.dat.tokenizer import FastVQGAN, Tokenizer
-from projects.dat.training import AdversarialDetDataPreprocessor, Adversary, SplitBN
+from projects.dat.training import AdversarialDetDataPreprocessor, SplitBN
 from projects.dat.training.adversary import _total
 from projects.dat.training.split_bn import set_route, split_batch_norms
-
-OPTIONS = dict(
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    bgr_to_rgb=True,
-    pad_size_divisor=32,
-)
-
-
-class Detector(nn.Module):
-    """Just enough of a detector: batch norm, dropout, losses that need the targets."""
-
-    def __init__(self, preprocessor, norm=nn.BatchNorm2d):
-        super().__init__()
-        self.data_preprocessor = preprocessor
-        self.conv = nn.Conv2d(3, 8, 3, stride=2)
-        self.norm = norm(8)
-        self.drop = nn.Dropout(0.3)
-        self.seen = []
-
-    def forward(self, inputs, data_samples, mode):
-        assert mode == 'loss'
-        x = self.drop(self.norm(self.conv(inputs)).relu())
-        for sample in data_samples:
-            # Some heads of MMDetection edit their targets.
-            sample.gt_instances.bboxes *= 2
-        boxes = sum(sample.gt_instances.bboxes.sum() for sample in data_samples)
-        return dict(
-            loss_cls=[x.square().mean(), x.mean()],
-            loss_bbox=(x * 0.1).square().mean() * (1 + boxes * 1e-3),
-            accuracy=x.mean(),
-        )
-
-
-def batch(*shapes, boxes=1):
-    """Loaded images (uint8, BGR) with ``boxes`` boxes each."""
-    torch.manual_seed(1)
-    data = dict(inputs=[], data_samples=[])
-    for h, w in shapes:
-        data['inputs'].append(torch.randint(0, 256, (3, h, w), dtype=torch.uint8))
-        sample = DetDataSample(metainfo=dict(img_shape=(h, w)))
-        sample.gt_instances = InstanceData(
-            bboxes=torch.tensor([[2.0, 2, 20, 20]] * boxes).view(-1, 4),
-            labels=torch.zeros(boxes, dtype=torch.long),
-        )
-        data['data_samples'].append(sample)
-    return data
-
-
-def make(attack=None, assembly='concat', norm=nn.BatchNorm2d, **options):
-    torch.manual_seed(0)
-    tokenizer = Tokenizer(FastVQGAN(width=8, num_codes=64))
-    tokenizer.codebook.normal_()
-    preprocessor = AdversarialDetDataPreprocessor(assembly=assembly, **{**OPTIONS, **options})
-    model = Detector(preprocessor, norm).train()
-    adversary = Adversary(attack or DiscreteAttack(tokenizer, alpha=5.0), model)
-    preprocessor.bind(adversary)
-    return model, adversary
+from tests.training.toy_detector import OPTIONS, IdentityTokenizer, batch, make
 
 
 def test_concat_puts_the_adversarial_batch_behind_the_clean_one():
@@ -87,6 +28,46 @@ def test_concat_puts_the_adversarial_batch_behind_the_clean_one():
     for sample in samples:  # not those that the attack's forward pass doubled
         before = expected['data_samples'][0].gt_instances.bboxes
         assert torch.equal(sample.gt_instances.bboxes, before)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(),
+        dict(bgr_to_rgb=False),
+        dict(mean=None, std=None),
+        dict(mean=None, std=None, bgr_to_rgb=False, pad_value=114),
+        dict(mean=[127.5], std=[127.5], pad_value=114),
+        dict(pad_size_divisor=1),
+        dict(batch_augments=[dict(type='BatchFixedSizePad', size=(96, 128))]),
+        dict(batch_augments=[dict(type='BatchResize', scale=(80, 100), pad_size_divisor=8)]),
+        dict(boxtype2tensor=False),
+    ],
+    ids=lambda options: ' '.join(options) or 'as is',
+)
+def test_a_step_of_zero_through_an_identity_gives_the_plain_batch_twice(options):
+    """Bit for bit in the clean half and in the padding, up to rounding in the adversarial half."""
+    model, adversary = make(DiscreteAttack(IdentityTokenizer(), alpha=0.0), **options)
+    shown = []
+    model.conv.register_forward_pre_hook(lambda module, args: shown.append(args[0].detach()))
+    shapes = [(40, 64), (64, 33)]
+    plain = DetDataPreprocessor(**{**OPTIONS, **options})(batch(*shapes), training=True)
+    adversary.keep_result = True
+    out = model.data_preprocessor(batch(*shapes), training=True)
+    clean, adversarial = out['inputs'].chunk(2)
+    assert torch.equal(clean, plain['inputs'])
+    torch.testing.assert_close(adversarial, clean, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(shown[0], clean, rtol=1e-5, atol=1e-4)
+    for i, sample in enumerate(plain['data_samples']):
+        height, width = sample.img_shape
+        for images in (adversarial, shown[0]):
+            assert torch.equal(images[i, :, height:], clean[i, :, height:])
+            assert torch.equal(images[i, :, :, width:], clean[i, :, :, width:])
+    images, *_ = adversary.kept
+    assert images.dtype == torch.float32 and images.min() >= 0 and images.max() <= 1
+    for ours, theirs in zip(out['data_samples'], 2 * plain['data_samples'], strict=True):
+        assert ours.metainfo == theirs.metainfo
+        assert torch.equal(ours.gt_instances.bboxes, theirs.gt_instances.bboxes)
 
 
 def test_adversarial_images_are_the_attacks():

@@ -12,8 +12,10 @@ from projects.dat.training import ReconstructionHook, ReconstructionMetric
 def sample(difference, tokens, **figures):
     image = torch.full((3, 8, 8), 0.5)
     figures = {k: torch.tensor(v) for k, v in figures.items()}
-    reconstruction = image + difference
-    return dict(image=image, reconstruction=reconstruction, tokens=torch.tensor(tokens), num_codes=8, **figures)
+    tokens = torch.tensor(tokens)
+    return dict(
+        image=image, reconstruction=image + difference, tokens=tokens, num_codes=8, **figures
+    )
 
 
 def test_metric():

@@ -184,7 +184,9 @@ digest = hashlib.sha256()
 for key, value in sorted(runner.model.module.state_dict().items()):
     if 'running_' not in key:
         digest.update(value.numpy().tobytes())
-print('DIGEST', runner.rank, digest.hexdigest(), flush=True)
+# One string, hence one write: where Python does not buffer, each of several is one of its own, and
+# those of two processes mix.
+print(f'DIGEST {{runner.rank}} {{digest.hexdigest()}}\\n', end='', flush=True)
 """
 
 
@@ -216,7 +218,6 @@ def test_two_processes_hold_equal_weights(data_root, tmp_path, norm):
         text=True,
         env={**os.environ, 'OMP_NUM_THREADS': '1'},
     )
-    # Not by lines: two processes may print into one.
     digests = re.findall(r'DIGEST \d ([0-9a-f]{64})', result.stdout)
     assert len(digests) == 2, result.stderr[-3000:]
     assert digests[0] == digests[1]

@@ -100,7 +100,7 @@ class Attack:
         eps: Size | None,
         view: Callable[[Tensor], Tensor] = lambda point: point,
         first_view: Tensor | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Ascend from ``base``, at most ``eps`` away, within 0..1, where ``mask`` allows.
 
         Args:
@@ -110,8 +110,9 @@ class Attack:
                 the starting point itself.
 
         Returns:
-            The final point, or ``base`` if any loss or gradient was not finite, and the stats.
-            Which it is, is decided on the device: the number of objective calls never varies.
+            The final point, or ``base`` if any loss or gradient was not finite; the loss where the
+            first gradient was taken; whether it is ``base``, a 0-d bool. That is decided on the
+            device: the number of objective calls never varies.
         """
         point = self._start(base, mask, eps)
         seen = point if first_view is None else first_view
@@ -123,15 +124,23 @@ class Attack:
             if step == 0:
                 before = loss
             gradient = torch.where(mask, gradient, 0)
-            skipped = skipped | ~(loss.isfinite() & gradient.isfinite().all())
-            delta = point - base + self.perturbation.step(gradient.masked_fill(skipped, 0), alpha)
+            # NaN if any value is, and one pass, where isfinite() on all of them takes five.
+            largest = torch.linalg.vector_norm(gradient, torch.inf)
+            skipped = skipped | ~(loss.isfinite() & largest.isfinite())
+            delta = point - base + self.perturbation.step(gradient, alpha)
             if eps is not None:
                 delta = self.perturbation.project(delta, eps)
-            point = _move(base, delta, mask)
-        point = torch.where(skipped, base, point)
-        return point, {
+            point = _move(base, delta, mask & ~skipped)
+        return point, before, skipped
+
+    def _stats(
+        self, base: Tensor, point: Tensor, alpha: Size, before: Tensor, skipped: Tensor
+    ) -> dict[str, Tensor]:
+        """What every attack reports of its move from ``base`` to ``point``."""
+        return {
             'attack/objective_before': before,
             'attack/step_norm': l2_norm(point - base).mean(),
+            'attack/alpha': torch.ones_like(before) * alpha,
             'attack/skipped': skipped.float(),
         }
 
@@ -145,4 +154,4 @@ class Attack:
 
 
 def _move(base: Tensor, delta: Tensor, mask: Tensor) -> Tensor:
-    return torch.where(mask, (base + delta).clamp(0, 1), base)
+    return torch.where(mask, (base + delta).clamp_(0, 1), base)

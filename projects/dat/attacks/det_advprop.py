@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from .base import Attack
-from .perturbations import l2_norm
 from .result import AttackResult
 
 SELECTIONS = ('batch', 'image')
@@ -104,31 +103,18 @@ class DetAdvPropAttack(Attack):
     ) -> AttackResult:
         """Attack a batch; shapes as in the class docstring."""
         mask = self._check(images, mask)
-        base = torch.where(mask, images.clamp(0, 1), images)
-        candidates, stats = [], []
-        for losses in (self.classification, self.box):
-            part = partial(objective, losses=losses)
-            candidate, of_candidate = self._climb(base, part, mask, self.alpha, self.eps)
-            candidates.append(candidate)
-            stats.append(of_candidate)
-        from_cls, from_box = candidates
+        climb = partial(self._climb, images, mask=mask, alpha=self.alpha, eps=self.eps)
+        from_cls, cls_before, cls_skipped = climb(partial(objective, losses=self.classification))
+        from_box, box_before, box_skipped = climb(partial(objective, losses=self.box))
         totals_cls = self._totals(from_cls, objective)
         totals_box = self._totals(from_box, objective)
         keep_cls = (totals_cls >= totals_box).view(-1, 1, 1, 1)
         finite = (totals_cls + totals_box).isfinite().all()
-        skipped = (stats[0]['attack/skipped'] + stats[1]['attack/skipped']).bool() | ~finite
-        point = torch.where(skipped, base, torch.where(keep_cls, from_cls, from_box))
-        before = stats[0]['attack/objective_before'] + stats[1]['attack/objective_before']
-        return AttackResult(
-            images=point,
-            stats={
-                'attack/objective_before': before,
-                'attack/step_norm': l2_norm(point - base).mean(),
-                'attack/alpha': torch.full_like(before, self.alpha),
-                'attack/classification_kept': keep_cls.float().mean(),
-                'attack/skipped': skipped.float(),
-            },
-        )
+        skipped = cls_skipped | box_skipped | ~finite
+        point = torch.where(skipped, images, torch.where(keep_cls, from_cls, from_box))
+        stats = self._stats(images, point, self.alpha, cls_before + box_before, skipped)
+        stats['attack/classification_kept'] = keep_cls.float().mean()
+        return AttackResult(point, stats)
 
     def _totals(self, candidate: Tensor, objective: DetectionObjective) -> Tensor:
         """The total loss, of the batch (1,) or of each image (N,)."""

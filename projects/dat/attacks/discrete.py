@@ -1,5 +1,6 @@
 """Adversarial examples in the space of visual words."""
 
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -42,7 +43,7 @@ class DiscreteAttack(Attack):
           random_start = 0.8): PGD in pixels around Q(x), then x_adv = Q(Q(x) + delta). As Q is not
           idempotent, some words differ from x's even with alpha 0.
 
-    In both, pixels are clamped to 0..1 before Q. Words count as changed against those of x.
+    In both, moved pixels are clamped to 0..1 before Q. Words count as changed against those of x.
 
     Cost: ``steps`` objective calls, each one forward and one backward pass to the image. Tokenizer
     passes (encode and decode): 2, and in the 'paper' variant 1 more per further step. The default
@@ -132,24 +133,18 @@ class DiscreteAttack(Attack):
                 decoded = self.tokenizer.detokenize(tokens, size=tuple(images.shape[2:]))
             return torch.where(mask, decoded, images)
 
-        clean = torch.where(mask, images.clamp(0, 1), images)
-        tokens = self._encode(clean)
+        tokens = self._encode(images)
         reconstruction = decode(tokens)
+        climb = partial(self._climb, objective=objective, mask=mask, alpha=step, eps=radius)
         if self.variant == 'paper':
-            point, stats = self._climb(
-                clean,
-                objective,
-                mask,
-                step,
-                radius,
-                view=lambda point: decode(self._encode(point)),
-                first_view=reconstruction,
+            base = images
+            point, before, skipped = climb(
+                base, view=lambda point: decode(self._encode(point)), first_view=reconstruction
             )
         else:
-            point, stats = self._climb(reconstruction, objective, mask, step, radius)
-
-        stats['attack/alpha'] = torch.ones_like(stats['attack/objective_before']) * alpha
-        skipped = stats['attack/skipped'].bool()
+            base = reconstruction
+            point, before, skipped = climb(base)
+        stats = self._stats(base, point, alpha, before, skipped)
         adversarial = torch.where(skipped, tokens, self._encode(point))
         allowed = F.max_pool2d(mask.float(), self.tokenizer.downscale, ceil_mode=True)[:, 0].bool()
         changed = (adversarial != tokens) & allowed

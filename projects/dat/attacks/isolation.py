@@ -2,12 +2,14 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+_PLAIN = frozenset({list, dict})
 
 
 @contextmanager
@@ -39,37 +41,45 @@ def isolate(model: nn.Module) -> Iterator[None]:
     Raises:
         RuntimeError: A parameter that requires a gradient was changed in place inside.
     """
-    parameters = dict(model.named_parameters())
-    trainable = {name: p for name, p in parameters.items() if p.requires_grad}
-    versions = {name: p._version for name, p in trainable.items()}
-    kept = [*model.buffers(), *(p for p in parameters.values() if not p.requires_grad)]
+    modules = list(model.modules())
+    parameters = _tensors(module._parameters for module in modules)
+    buffers = _tensors(module._buffers for module in modules)
+    trainable = [p for p in parameters if p.requires_grad]
+    versions = [p._version for p in trainable]
+    kept = [*buffers, *(p for p in parameters if not p.requires_grad)]
     copies = [torch.empty_like(tensor) for tensor in kept]
     _copy(kept, copies)
-    flags = [(p, p.requires_grad) for p in parameters.values()]
-    attributes = [(module, _snapshot(module)) for module in model.modules()]
+    flags = [p.requires_grad for p in parameters]
+    attributes = _snapshot(modules)
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    devices = {t.device for t in (*parameters.values(), *kept) if t.is_cuda}
+    devices = {t.device for t in (*parameters, *buffers) if t.is_cuda}
 
     with torch.random.fork_rng(devices=devices):
         try:
-            for parameter in trainable.values():
+            for parameter in trainable:
                 parameter.requires_grad_(False)
             yield
         finally:
-            for module, snapshot in attributes:
-                _restore(module, snapshot)
+            _restore(attributes)
             _copy(copies, kept)
-            for parameter, flag in flags:
+            for parameter, flag in zip(parameters, flags, strict=True):
                 parameter.requires_grad_(flag)
             random.setstate(python_state)
             np.random.set_state(numpy_state)
 
-    for name, parameter in trainable.items():
-        if parameter._version != versions[name]:
+    for parameter, version in zip(trainable, versions, strict=True):
+        if parameter._version != version:
+            name = next(name for name, p in model.named_parameters() if p is parameter)
             raise RuntimeError(
                 f'The forward pass changed the trainable parameter {name} in place, which cannot '
                 'be undone here: move that update out of the forward pass.'
             )
+
+
+def _tensors(dicts: Iterable[dict[str, Tensor | None]]) -> list[Tensor]:
+    # A dict, because tied layers share theirs.
+    found = {t: None for tensors in dicts for t in tensors.values() if t is not None}
+    return list(found)
 
 
 @torch.no_grad()
@@ -84,17 +94,16 @@ def _copy(sources: list[Tensor], targets: list[Tensor]) -> None:
         torch._foreach_copy_(group_targets, group_sources)
 
 
-def _snapshot(module: nn.Module) -> tuple[dict, list]:
+# Large models have hundreds of modules, each with some thirty attributes: these two make up most of
+# what isolation costs, hence their flat lists.
+def _snapshot(modules: list[nn.Module]) -> tuple[list, list]:
     # Among the plain dicts are _parameters and _buffers: replaced tensors come back too.
-    attributes = dict(vars(module))
-    contents = [(v, v.copy()) for v in attributes.values() if type(v) in (list, dict)]
-    return attributes, contents
+    containers = [vars(module) for module in modules]
+    containers += [v for attributes in containers for v in attributes.values() if type(v) in _PLAIN]
+    return containers, [container.copy() for container in containers]
 
 
-def _restore(module: nn.Module, snapshot: tuple[dict, list]) -> None:
-    attributes, contents = snapshot
-    vars(module).clear()
-    vars(module).update(attributes)
-    for container, content in contents:
+def _restore(snapshot: tuple[list, list]) -> None:
+    for container, content in zip(*snapshot, strict=True):
         container.clear()
         container.extend(content) if type(container) is list else container.update(content)

@@ -40,7 +40,7 @@ class L2:
 
     def step(self, gradient: Tensor, alpha: Size) -> Tensor:
         """The ascent step alpha * g / (||g||_2 + 1e-10), per image."""
-        return alpha * gradient / (l2_norm(gradient) + _TINY)
+        return gradient * (alpha / (l2_norm(gradient) + _TINY))
 
     def project(self, delta: Tensor, eps: Size) -> Tensor:
         """Shorten each perturbation that is longer than ``eps`` to length ``eps``."""
@@ -58,7 +58,7 @@ class L2:
             generator: On the device of ``like``.
         """
         noise = _noise(torch.randn, like, mask, generator)
-        return eps * noise / (l2_norm(noise) + _TINY)
+        return noise * (eps / (l2_norm(noise) + _TINY))
 
 
 class Linf:

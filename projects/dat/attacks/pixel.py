@@ -64,7 +64,5 @@ class PixelAttack(Attack):
     ) -> AttackResult:
         """Attack a batch; shapes as in the class docstring."""
         mask = self._check(images, mask)
-        base = torch.where(mask, images.clamp(0, 1), images)
-        point, stats = self._climb(base, objective, mask, self.alpha, self.eps)
-        stats['attack/alpha'] = torch.full_like(stats['attack/objective_before'], self.alpha)
-        return AttackResult(images=point, stats=stats)
+        point, *found = self._climb(images, objective, mask, self.alpha, self.eps)
+        return AttackResult(point, self._stats(images, point, self.alpha, *found))

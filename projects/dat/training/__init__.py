@@ -3,6 +3,7 @@
 from .adversarial_config import apply_adversarial
 from .adversarial_hook import AdversarialTrainingHook
 from .adversary import Adversary
+from .channels_last_hook import ChannelsLastHook
 from .image_files import ImageFiles
 from .loading import LoadImageFromFile
 from .preprocessor import AdversarialDetDataPreprocessor
@@ -17,6 +18,7 @@ __all__ = [
     'AdversarialTrainingHook',
     'Adversary',
     'AttackVisualizationHook',
+    'ChannelsLastHook',
     'ImageFiles',
     'LoadImageFromFile',
     'RandomStateHook',

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class PixelSpace:
-    """Converts a data preprocessor's output to 0..1 RGB and back.
+    """Converts a data preprocessor's output to 0..1 RGB and back, each in one pass over the batch.
 
     Args:
         preprocessor (ImgDataPreprocessor): Whose mean and std (of the 0..255 range) are inverted.
@@ -14,20 +14,21 @@ class PixelSpace:
     """
 
     def __init__(self, preprocessor: ImgDataPreprocessor, rgb: bool):
+        device = preprocessor.device
         normalize = preprocessor._enable_normalize
-        self.mean = preprocessor.mean if normalize else 0.0
-        self.std = preprocessor.std if normalize else 1.0
+        self.mean = (preprocessor.mean if normalize else torch.zeros(1, device=device)) / 255
+        self.std = (preprocessor.std if normalize else torch.ones(1, device=device)) / 255
         self.rgb = rgb
 
     def to_images(self, inputs: Tensor) -> Tensor:
         """Normalized (N, 3, H, W) -> RGB, 0..1 (clamped: resizing can overshoot by a rounding)."""
-        images = ((inputs * self.std + self.mean) / 255).clamp(0, 1)
+        images = torch.addcmul(self.mean, inputs, self.std).clamp_(0, 1)
         return images if self.rgb else images.flip(1)
 
     def to_inputs(self, images: Tensor) -> Tensor:
         """RGB (N, 3, H, W) in 0..1 -> normalized; differentiable."""
         images = images if self.rgb else images.flip(1)
-        return (images * 255 - self.mean) / self.std
+        return torch.addcmul(-self.mean / self.std, images, 1 / self.std)
 
 
 def valid_area(inputs: Tensor, data_samples: list) -> Tensor:
