@@ -69,9 +69,7 @@ def by_hand(vgg, heads, images, others):
                 yield F.normalize(h, dim=1)
 
     pairs = zip(features(images), features(others), heads, strict=True)
-    return sum(
-        (head.view(-1, 1, 1) * (a - b) ** 2).sum(1).mean((1, 2)) for a, b, head in pairs
-    )
+    return sum((head.view(-1, 1, 1) * (a - b) ** 2).sum(1).mean((1, 2)) for a, b, head in pairs)
 
 
 def save(kind, vgg, heads, folder):

@@ -1,14 +1,53 @@
+import functools
+
 import pytest
 import torch
 from skimage import data
 
-from projects.dat.tokenizer import DEFAULT_TOKENIZER, FastVQGAN, Tokenizer, load_tokenizer
+from projects.dat.tokenizer import (
+    DEFAULT_TOKENIZER,
+    VQGAN,
+    FastVQGAN,
+    Tokenizer,
+    load_tokenizer,
+    write_state_dict,
+)
 from projects.dat.tokenizer.tokenizer import pad_to_multiple
 
 
 @pytest.fixture(scope='module')
 def tokenizer():
     return load_tokenizer()
+
+
+@pytest.fixture(params=['published', 'fast'])
+def network(request):
+    """Small, with random weights, of either layout."""
+    torch.manual_seed(0)
+    if request.param == 'fast':
+        network = FastVQGAN(width=16, num_codes=64)
+    else:
+        network = VQGAN(
+            ch=32,
+            ch_mult=(1, 1, 2),
+            num_res_blocks=1,
+            attention=(False, False, True),
+            z_channels=4,
+            num_codes=64,
+            embed_dim=4,
+        )
+    network.quantize.embedding.weight.data.normal_()
+    return network.eval()
+
+
+@torch.no_grad()
+def plain(network, images):
+    """Words and reconstruction in the plainest way: fp32, contiguous, all distances."""
+    z = network.encode(images)
+    codebook = network.quantize.embedding.weight
+    words = z.movedim(1, -1)
+    tokens = (words[..., None, :] - codebook).square().sum(-1).argmin(-1)
+    return tokens, network.decode(codebook[tokens].movedim(-1, 1)).clamp(0, 1)
 
 
 def photograph(name):
@@ -59,6 +98,96 @@ def test_micro_batches_change_nothing(tokenizer):
     parts = Tokenizer(tokenizer.network, micro_batch=2)
     assert torch.equal(parts.tokenize(images), tokenizer.tokenize(images))
     torch.testing.assert_close(parts.reconstruct(images), tokenizer.reconstruct(images))
+
+
+def test_equals_the_plain_path(network):
+    images = torch.rand(2, 3, 48, 64)
+    tokens, reconstruction = plain(network, images)
+    tokenizer = Tokenizer(network)
+    assert all(
+        weight.is_contiguous(memory_format=torch.channels_last)
+        for weight in tokenizer.network.parameters()
+        if weight.ndim == 4
+    )
+    assert torch.equal(tokenizer.tokenize(images), tokens)
+    torch.testing.assert_close(tokenizer.reconstruct(images), reconstruction, atol=1e-5, rtol=0)
+
+
+def test_parts_in_precisions_of_their_own(network):
+    images = torch.rand(2, 3, 48, 64)
+    tokens, reconstruction = plain(network, images)
+    encode, decode, both = (
+        Tokenizer(network, precision)
+        for precision in (
+            dict(encode='bf16', decode='fp32'),
+            dict(encode='fp32', decode='bf16'),
+            'bf16',
+        )
+    )
+    assert torch.equal(encode.tokenize(images), both.tokenize(images))
+    torch.testing.assert_close(encode.detokenize(tokens), reconstruction, atol=1e-5, rtol=0)
+    assert torch.equal(decode.tokenize(images), tokens)
+    assert torch.equal(decode.detokenize(tokens), both.detokenize(tokens))
+    difference = (both.detokenize(tokens) - reconstruction).abs()
+    assert 0 < difference.mean() < 2 / 255
+    assert all(p.dtype == torch.float32 for p in network.parameters())
+
+
+def test_images_enter_and_leave_in_fp32(network):
+    """Of two pictures that bf16 cannot tell apart at 0..1, but can around zero, words differ."""
+    bf16 = Tokenizer(network, 'bf16')
+    seen = []
+    bf16.copies['bf16'].encoder.register_forward_hook(lambda m, args, out: seen.append(args[0]))
+    bf16.tokenize(torch.full((1, 3, 16, 16), 0.5 + 2**-11))
+    assert seen[0].dtype == torch.bfloat16
+    assert (seen[0] == 2**-10).all()
+    decoded = bf16.detokenize(torch.arange(12).view(1, 3, 4))
+    assert not torch.equal(decoded, decoded.bfloat16().float())
+
+
+def test_fp16_is_for_gpus():
+    tokenizer = Tokenizer(FastVQGAN(width=8, num_codes=8), dict(encode='fp16', decode='fp32'))
+    with pytest.raises(ValueError, match='expected encode on the CPU in fp32 or bf16, got fp16'):
+        tokenizer.tokenize(torch.rand(1, 3, 16, 16))
+    assert tokenizer.detokenize(torch.zeros(1, 2, 2, dtype=torch.long)).shape == (1, 3, 16, 16)
+
+
+def test_fp32_is_fp32_whatever_the_caller_allows():
+    tokenizer = Tokenizer(FastVQGAN(width=8, num_codes=8))
+    conv = torch.backends.cudnn.conv
+    seen = []
+    for module in (tokenizer.network.encoder, tokenizer.network.decoder):
+        module.register_forward_hook(lambda *_: seen.append(conv.fp32_precision))
+    before = conv.fp32_precision
+    tokenizer.reconstruct(torch.rand(1, 3, 16, 16))
+    assert (before, seen, conv.fp32_precision) == ('tf32', ['ieee', 'ieee'], 'tf32')
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+def test_compiled_equals_eager(monkeypatch, precision):
+    torch.manual_seed(0)
+    network = FastVQGAN(width=8, encoder_depth=(1, 1), decoder_depth=(1, 1), num_codes=32)
+    network.quantize.embedding.weight.data.normal_()
+    images = torch.rand(2, 3, 24, 32)
+    expected = Tokenizer(network, precision).reconstruct(images)
+    # No code generator: it would take longer than all tests here.
+    compiled = []
+    compile = functools.partial(torch.compile, backend='eager')
+    monkeypatch.setattr(torch, 'compile', lambda f: compiled.append(f.__name__) or compile(f))
+    found = Tokenizer(network, precision, compile=True).reconstruct(images)
+    assert compiled == ['encode', 'decode']
+    torch.testing.assert_close(found, expected)
+
+
+def test_compiles_only_on_demand(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(torch, 'compile', lambda f: calls.append(f) or f)
+    path = tmp_path / 'small.safetensors'
+    write_state_dict(FastVQGAN(width=8, num_codes=8).state_dict(), path, {})
+    load_tokenizer(path).reconstruct(torch.rand(1, 3, 16, 16))
+    assert calls == []
+    load_tokenizer(path, dict(encode='fp32', decode='bf16'), compile=True)
+    assert len(calls) == 2
 
 
 def test_bf16_keeps_most_words_and_nearly_all_of_the_picture(tokenizer):

@@ -1,12 +1,21 @@
 """Nearest-code search with bounded memory."""
 
+import functools
+import math
+import warnings
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+from .precision import true_fp32
 
 # Small chunks stay in a CPU core's cache; a GPU wants enough rows to fill it, far below 512 MiB all
 # the same.
 _CHUNK_BYTES = {'cpu': 4 << 20}
 _DEFAULT_CHUNK_BYTES = 128 << 20
+
+_BLOCK = 64
 
 
 @torch.no_grad()
@@ -14,16 +23,18 @@ def nearest_codes(vectors: Tensor, codebook: Tensor) -> Tensor:
     """Index of the code nearest to each vector in Euclidean distance, the lowest index where
     several are.
 
-    ``argmin_k |v - c_k|^2 = argmin_k |c_k|^2 - 2 v.c_k`` is evaluated for some rows at a time, so
-    that the full distance matrix never exists, and in fp64, because in fp32 the expansion cancels
-    and turns near ties around.
+    ``argmin_k |v - c_k|^2 = argmin_k |c_k|^2 - 2 v.c_k``. In fp32 this expansion cancels and turns
+    near ties around, so that it only rules out the codes whose score exceeds the least by more than
+    the rounding error can explain; distances in fp64 decide among the others, one or two per
+    vector. The full distance matrix never exists. CUDA runs the same as a Triton kernel, without
+    waiting for the device; where Triton cannot run, everything is computed in fp64.
 
     Args:
         vectors: (M, D), any float type.
         codebook: (K, D), any float type.
 
     Returns:
-        LongTensor (M,) with values in 0..K-1.
+        LongTensor (M,) with values in 0..K-1, for vectors that are not finite too.
 
     Raises:
         ValueError: if the shapes do not fit.
@@ -33,6 +44,83 @@ def nearest_codes(vectors: Tensor, codebook: Tensor) -> Tensor:
             f'expected vectors (M, D) and a codebook (K, D), got {tuple(vectors.shape)} and '
             f'{tuple(codebook.shape)}'
         )
+    search = _exhaustive_search
+    # The bounds on rounding errors are for numbers that fp32 can hold.
+    if torch.float64 not in (vectors.dtype, codebook.dtype):
+        if vectors.device.type == 'cpu':
+            search = _pruned_search
+        elif vectors.device.type == 'cuda':
+            search = _triton_search() or _exhaustive_search
+    return search(vectors, codebook)
+
+
+@functools.cache
+def _triton_search() -> Callable[[Tensor, Tensor], Tensor] | None:
+    """The search on CUDA, or None where Triton is missing (macOS, wheels for the CPU) or fails."""
+    try:
+        from .nearest_triton import nearest_codes as search
+    except ImportError:
+        return None
+    try:
+        search(torch.zeros(1, 4, device='cuda'), torch.zeros(1, 4, device='cuda'))
+    except Exception as error:
+        # An old GPU, or no C compiler for the launcher: no reason not to train.
+        warnings.warn(f'nearest-code search runs without Triton, slower: {error}', stacklevel=3)
+        return None
+    return search
+
+
+def _pruned_search(vectors: Tensor, codebook: Tensor) -> Tensor:
+    """fp32 scores leave a few candidates for each vector, fp64 distances decide."""
+    (size, dim), total = codebook.shape, len(vectors)
+    blocks = math.ceil(size / _BLOCK)
+    codes = codebook.double()
+    center = codes.mean(dim=0)
+    # Within -1..1 nothing that matters underflows.
+    scale = (codes - center).abs().max().clamp(min=torch.finfo(torch.float64).tiny)
+    codes = (codes - center) / scale
+    norms = codes.square().sum(dim=1)
+    largest = norms.max()
+    # Scores are (-2c, |c|^2) . (v, 1); codes that only fill up the last block are infinitely far.
+    weight = norms.new_zeros(blocks * _BLOCK, dim + 1)
+    weight[:size, :dim] = -2 * codes
+    weight[:size, dim] = norms
+    weight[size:, dim] = math.inf
+    weight = weight.float()
+    rows = max(32, _CHUNK_BYTES['cpu'] // (4 * len(weight)))
+    buffer = weight.new_empty(len(weight) * min(rows, total))
+    indices = torch.zeros(total, dtype=torch.long)
+    for start in range(0, total, rows):
+        chunk = vectors[start : start + rows].double()
+        scaled = (chunk - center) / scale
+        # A product of D + 1 terms in fp32, of factors rounded to fp32, errs by less than (D + 8)
+        # units in the last place of the sum of their magnitudes; so does the least score.
+        error = (dim + 8) * 2**-24 * (2 * (scaled.square().sum(1) * largest).sqrt() + largest)
+        scaled = torch.cat([scaled, torch.ones_like(scaled[:, :1])], dim=1).float().T.contiguous()
+        scores = buffer[: len(weight) * len(chunk)].view(len(weight), len(chunk))
+        with true_fp32():
+            torch.mm(weight, scaled, out=scores)
+        scores = scores.view(blocks, _BLOCK, len(chunk))
+        # Whole blocks first: looking at every score once more would cost as much as computing it.
+        minima = scores.amin(dim=1)
+        threshold = minima.amin(dim=0) + 2 * error.float()
+        block, row = (minima <= threshold).nonzero(as_tuple=True)
+        pair, member = (scores[block, :, row] <= threshold[row, None]).nonzero(as_tuple=True)
+        row, code = row[pair], block[pair] * _BLOCK + member
+        found = indices[start : start + rows]
+        if len(code) * dim > scores.numel():
+            # Far away from all codes, or the codes are all alike.
+            found.copy_(_exhaustive_search(chunk, codebook))
+            continue
+        distances = (chunk[row] - codebook[code].double()).square().sum(dim=1)
+        best = distances.new_full(found.shape, math.inf).scatter_reduce(0, row, distances, 'amin')
+        nearest = distances == best[row]
+        found.scatter_reduce_(0, row[nearest], code[nearest], 'amin', include_self=False)
+    return indices
+
+
+def _exhaustive_search(vectors: Tensor, codebook: Tensor) -> Tensor:
+    """All scores in fp64, for some rows at a time."""
     codes = codebook.double()
     norms = codes.square().sum(dim=1)
     largest = norms.max()

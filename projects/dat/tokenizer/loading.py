@@ -1,6 +1,7 @@
 """One entry for every tokenizer: by name or by file."""
 
 import os
+from collections.abc import Mapping
 
 from .checkpoint import read_state_dict
 from .download import fetch
@@ -11,9 +12,10 @@ from .tokenizer import Tokenizer
 
 def load_tokenizer(
     name_or_path: str | os.PathLike = DEFAULT_TOKENIZER,
-    precision: str = 'fp32',
+    precision: str | Mapping[str, str] = 'fp32',
     micro_batch: int | None = None,
     offline: bool | None = None,
+    compile: bool = False,
 ) -> Tokenizer:
     """Load a tokenizer, on the CPU.
 
@@ -26,6 +28,7 @@ def load_tokenizer(
         micro_batch: See :class:`Tokenizer`. Defaults to None.
         offline: Never download. Defaults to None: whether the environment variable ``DAT_OFFLINE``
             is set to 1.
+        compile: See :class:`Tokenizer`. Defaults to False.
 
     Raises:
         TokenizerError: one sentence, if the name is unknown or the file cannot be had, read or
@@ -46,4 +49,4 @@ def load_tokenizer(
             f'.safetensors file, found {name!r}; check the spelling'
         )
     network = build_network(read_state_dict(path), source=str(path))
-    return Tokenizer(network, precision=precision, micro_batch=micro_batch)
+    return Tokenizer(network, precision=precision, micro_batch=micro_batch, compile=compile)

@@ -1,12 +1,14 @@
 """Images to visual words and back."""
 
+import copy
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .codebook import nearest_codes
-
-PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16}
+from .precision import PRECISIONS, per_part, true_fp32
 
 
 class Tokenizer(nn.Module):
@@ -15,35 +17,51 @@ class Tokenizer(nn.Module):
 
     Images are float (N, 3, H, W), RGB, 0..1, of any H and W: they are padded by reflection to a
     multiple of ``downscale`` and cropped back. Tokens are LongTensor (N, ceil(H / downscale),
-    ceil(W / downscale)).
+    ceil(W / downscale)). Inside, everything is channels_last.
 
     Args:
-        network (nn.Module): With ``encode(images)``, ``decode(words)``,
-            ``quantize.embedding.weight`` and ``downscale``.
-        precision (str): 'fp32', or 'bf16' for convolutions and attention under autocast; the
-            nearest-code search never uses less than fp32. bf16 has 8 significant bits: encoder
-            outputs move by a fraction of a per cent, so that vectors near a boundary get another,
-            similar word (3.2 % of the words of the bundled tokenizer, on COCO photographs, CPU),
-            and decoded pixels move by 0.2/255 on average. An attack compares words of one precision
-            with each other. On GPUs from Ampere on, torch runs fp32 convolutions in TF32 unless
-            ``torch.backends.cudnn.allow_tf32`` is False. Defaults to 'fp32'.
+        network (nn.Module): With ``encode(images)``, ``decode(words)``, the modules ``encoder`` and
+            ``decoder``, ``quantize.embedding.weight`` and ``downscale``. It is frozen and laid out
+            channels_last; where a precision is not 'fp32', a copy of it computes, so that later
+            changes of its weights have no effect there.
+        precision (str | dict): 'fp32', 'bf16' or 'fp16' (not on the CPU, where it is many times
+            slower than fp32), or one for each part, ``dict(encode=..., decode=...)``. fp32 is fp32:
+            TF32, which torch allows in convolutions on GPUs from Ampere on, is off while the
+            tokenizer runs. Images enter and leave in fp32, and the nearest-code search is exact,
+            always. A lower precision moves encoder outputs by a fraction of a per cent, so that
+            vectors near a boundary get another, similar word; :func:`precision_changes` measures
+            how many. An attack compares words of one precision with each other. Defaults to 'fp32'.
         micro_batch (int, optional): Images that go through the network at once; bounds the memory
             of large batches. Defaults to None, all at once.
+        compile (bool): Whether encode and decode go through ``torch.compile``: the first call, and
+            the first of a new image size, then takes up to minutes. It is meant for GPUs: on a CPU
+            the compiled network was no faster. Defaults to False.
     """
 
-    def __init__(self, network: nn.Module, precision: str = 'fp32', micro_batch: int | None = None):
+    def __init__(
+        self,
+        network: nn.Module,
+        precision: str | Mapping[str, str] = 'fp32',
+        micro_batch: int | None = None,
+        compile: bool = False,
+    ):
         super().__init__()
-        if precision not in PRECISIONS:
-            raise ValueError(
-                f'expected precision to be one of {", ".join(PRECISIONS)}, got {precision!r}'
-            )
+        self.precision = per_part(precision)
         if micro_batch is not None and micro_batch < 1:
             raise ValueError(
                 f'expected micro_batch to be a positive number of images or None, got {micro_batch}'
             )
-        self.network = network.eval().requires_grad_(False)
-        self.precision = precision
+        self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.micro_batch = micro_batch
+        lower = set(self.precision.values()) - {'fp32'}
+        self.copies = nn.ModuleDict({name: _copy_in(name, self.network) for name in sorted(lower)})
+        functions = {
+            part: getattr(self.copies[name] if name in lower else self.network, part)
+            for part, name in self.precision.items()
+        }
+        if compile:
+            functions = {part: torch.compile(function) for part, function in functions.items()}
+        self._functions = functions
 
     def train(self, mode: bool = True) -> 'Tokenizer':
         """Stays in eval mode whatever the model around it does."""
@@ -76,29 +94,42 @@ class Tokenizer(nn.Module):
         return self.detokenize(self.tokenize(images), images.shape[-2:])
 
     def _tokenize(self, images: Tensor) -> Tensor:
-        with self._autocast(images):
-            prequant = self.network.encode(pad_to_multiple(images.float(), self.downscale))
+        prequant = self._run('encode', pad_to_multiple(images.float(), self.downscale))
         n, dim, height, width = prequant.shape
         vectors = prequant.movedim(1, -1).reshape(-1, dim)
         return nearest_codes(vectors, self.codebook).view(n, height, width)
 
     def _detokenize(self, tokens: Tensor) -> Tensor:
         words = F.embedding(tokens, self.codebook).movedim(-1, 1)
-        with self._autocast(words):
-            images = self.network.decode(words)
-        return images.float().clamp(0, 1)
+        words = words.to(PRECISIONS[self.precision['decode']])
+        return self._run('decode', words).clamp(0, 1)
 
-    def _autocast(self, tensor: Tensor) -> torch.autocast:
-        # Also where precision is fp32: the caller's own autocast must not reach the tokenizer.
-        enabled = self.precision != 'fp32'
-        return torch.autocast(
-            tensor.device.type, PRECISIONS[self.precision] if enabled else None, enabled=enabled
-        )
+    def _run(self, part: str, inputs: Tensor) -> Tensor:
+        """One part of the network in its own precision, whatever the caller's autocast; fp32."""
+        device = inputs.device.type
+        if device == 'cpu' and self.precision[part] == 'fp16':
+            raise ValueError(
+                f'expected {part} on the CPU in fp32 or bf16, got fp16, which takes many times as '
+                'long as fp32 there; choose bf16 or move the tokenizer to a GPU'
+            )
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device, enabled=False), true_fp32():
+            return self._functions[part](inputs).float()
 
     def _in_micro_batches(self, function, batch: Tensor) -> Tensor:
         if self.micro_batch is None or len(batch) <= self.micro_batch:
             return function(batch)
         return torch.cat([function(part) for part in batch.split(self.micro_batch)])
+
+
+def _copy_in(precision: str, network: nn.Module) -> nn.Module:
+    """A copy that computes in ``precision``, from and to images in fp32."""
+    dtype = PRECISIONS[precision]
+    network = copy.deepcopy(network).to(dtype)
+    # 2x - 1 and (x + 1) / 2, which the networks compute outside, would cost bf16 one or two bits.
+    network.encoder.register_forward_pre_hook(lambda _, inputs: (inputs[0].to(dtype),))
+    network.decoder.register_forward_hook(lambda _, inputs, output: output.float())
+    return network
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
