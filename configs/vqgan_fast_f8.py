@@ -21,6 +21,8 @@ train_dataloader = dict(batch_size=8, dataset=dict(size=96))
 train_cfg = dict(max_iters=2000)
 optim_wrapper = dict(
     optimizer=dict(lr=3e-4),
+    # The norm is over all parameters: the discriminator's gradient would shrink the network's.
+    clip_grad=None,
     paramwise_cfg=dict(custom_keys=dict(discriminator=dict(lr_mult=2))))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=100),

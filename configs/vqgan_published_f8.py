@@ -24,7 +24,8 @@ model = dict(
     precision='bf16')
 train_dataloader = dict(batch_size=8, num_workers=8, dataset=dict(size=256))
 train_cfg = dict(max_iters=100000, val_interval=5000)
-optim_wrapper = dict(optimizer=dict(lr=1e-4, betas=(0.5, 0.9)))
+# A clipped norm is over all parameters: the discriminator's gradient would shrink the network's.
+optim_wrapper = dict(optimizer=dict(lr=1e-4, betas=(0.5, 0.9)), clip_grad=None)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=1000),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=1000, end=100000, eta_min=1e-6),
