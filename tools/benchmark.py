@@ -125,6 +125,14 @@ def check_args(args: argparse.Namespace) -> None:
             raise UserError(f'--{name} must be at least 1, but has {min(values)}')
 
 
+def make_folder(out: str) -> None:
+    """Before hours of measurements, not after them."""
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'--out {out} cannot be made ({error.strerror}): name another') from None
+
+
 def duration(seconds: float) -> str:
     return f'{seconds:.0f} s' if seconds < 120 else f'{seconds / 60:.0f} min'
 
@@ -183,6 +191,7 @@ def build_cases(
 def main() -> None:
     args = parse_args()
     check_args(args)
+    make_folder(args.out)
     cfg = cli.read_config(args.detector)
     check_sizes(cfg, args.sizes, args.batches)
     # MMEngine tells of every parameter's initialization and optimizer settings.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Train with one process per GPU: tools/dist_train.sh CONFIG GPUS [arguments of tools/train.py]
+# TOOL=train_vqgan.py trains a tokenizer.
 # Several machines: set NNODES, NODE_RANK and MASTER_ADDR on each.
 set -euo pipefail
 if [ $# -lt 2 ]; then
@@ -15,4 +16,4 @@ exec "${PYTHON:-python}" -m torch.distributed.run \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" \
     --master_port="${PORT:-29500}" \
     --nproc_per_node="$gpus" \
-    "$(dirname "$0")/train.py" "$config" --launcher pytorch "$@"
+    "$(dirname "$0")/${TOOL:-train.py}" "$config" --launcher pytorch "$@"

@@ -42,7 +42,10 @@ def main() -> None:
     cfg.model = dict(type='TokenizerTraining', network=args.tokenizer, lpips=list(args.lpips))
     cfg.val_dataloader.dataset.roots = args.val
     cfg.val_dataloader.dataset.size = args.size
-    cfg.work_dir = args.work_dir or f'work_dirs/test_{Path(args.tokenizer).stem}'
+    # Every training writes a tokenizer.safetensors: its folder tells them apart.
+    path = Path(args.tokenizer)
+    name = f'{path.parent.name}_{path.stem}' if path.suffix else path.name
+    cfg.work_dir = args.work_dir or f'work_dirs/test_{name}'
     cli.set_launcher(cfg, args)
     Runner.from_cfg(cfg).val()
 

@@ -15,6 +15,7 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.runner import Runner, find_latest_checkpoint  # noqa: E402
 from mmengine.runner.checkpoint import CheckpointLoader  # noqa: E402
 
+from projects.dat.errors import UserError  # noqa: E402
 from projects.dat.tokenizer import write_state_dict  # noqa: E402
 from projects.dat.training import cli  # noqa: E402
 
@@ -64,6 +65,11 @@ def main() -> None:
     cli.set_launcher(cfg, args)
     cfg.resume = args.resume
     cfg.work_dir = args.work_dir or f'work_dirs/{Path(args.config).stem}'
+    if args.resume and find_latest_checkpoint(cfg.work_dir) is None:
+        raise UserError(
+            f'--resume expected a checkpoint in {cfg.work_dir}, found none; check --work-dir, or '
+            'leave --resume out to start anew'
+        )
     runner = Runner.from_cfg(cfg)
     runner.train()
     if runner.rank == 0:

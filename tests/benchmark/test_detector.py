@@ -88,12 +88,14 @@ def test_every_case_runs_its_tokenizer_and_leaves_the_weights(detector, images):
     found = list(make_cases(detector, tokenizers, Watched().network, images, seed=0))
     keys = [(case.measurement.row, case.measurement.quantity) for case in found]
     parts = [(row, part) for row in tokenizers for part in (*PARTS, BASE, STEP)]
-    assert keys == [(PLAIN, STEP), *parts, (RECIPE, BASE), (RECIPE, STEP)]
+    recipe = [(RECIPE, part) for part in ('reconstruct', BASE, STEP)]
+    assert keys == [(PLAIN, STEP), *parts, *recipe]
     assert all((m.size, m.batch) == (64, 2) for m in (case.measurement for case in found))
 
     expected = {
         'tokenize': ['tokenize'],
         'search': [],
+        'product': [],
         'detokenize': ['detokenize'],
         'reconstruct': ['tokenize', 'detokenize'],
         'attack': ['tokenize', 'detokenize'] * 2,
@@ -120,7 +122,7 @@ def test_a_recipe_that_exceeds_the_memory_is_skipped(detector, images, monkeypat
     *others, recipe = make_cases(detector, {}, network, images, seed=0)
     assert 'need 7 GiB and this machine has 3' in recipe.measurement.skipped
     skipped = [(case.measurement.row, case.measurement.skipped is not None) for case in others]
-    assert skipped == [(PLAIN, False), (RECIPE, True)]
+    assert skipped == [(PLAIN, False), (RECIPE, True), (RECIPE, True)]
 
 
 @pytest.mark.parametrize(

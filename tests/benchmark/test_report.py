@@ -24,13 +24,14 @@ def test_ratios():
     first, last = cells(shown[0]), cells(shown[-1])
     assert list(first) == [PLAIN, FAST, RECIPE]
     assert first[FAST] == {
-        'tokenize': '0.20', '(search)': '0.10', 'detokenize': '0.10', 'reconstruct': '0.30',
-        'attack': '1.25', 'step': '3.00', 'min..max': '2.90..3.50', 'images/s': '0.33',
+        'tokenize': '0.20', '(search)': '0.10', '(product)': '-', 'detokenize': '0.10',
+        'reconstruct': '0.30', 'attack': '1.25', 'step': '3.00', 'min..max': '2.90..3.50',
+        'speed': '0.33',
         'peak MiB': '180',
     }
-    assert first[PLAIN]['step'] == first[PLAIN]['images/s'] == '1.00'
+    assert first[PLAIN]['step'] == first[PLAIN]['speed'] == '1.00'
     assert first[PLAIN]['attack'] == '-'
-    assert first[RECIPE]['step'] == '100' and first[RECIPE]['images/s'] == '0.01'
+    assert first[RECIPE]['step'] == '100' and first[RECIPE]['speed'] == '0.01'
     assert set(last[RECIPE].values()) == {'-'}
 
 

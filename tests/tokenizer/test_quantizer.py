@@ -1,8 +1,15 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from projects.dat.tokenizer import EMAQuantizer
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def make(num_codes=4, dim=2, **options):
@@ -68,3 +75,41 @@ def test_eval_changes_nothing():
     before = {k: v.clone() for k, v in quantizer.state_dict().items()}
     quantizer(grid(torch.randn(100, 2)))
     assert all(torch.equal(v, before[k]) for k, v in quantizer.state_dict().items())
+
+
+@pytest.mark.parametrize('options', [dict(decay=1), dict(decay=-0.1), dict(dead_below=1.5)])
+def test_shares_that_are_none(options):
+    with pytest.raises(ValueError, match='expected decay and dead_below from 0 to below 1'):
+        make(**options)
+
+
+RANKS = """
+import torch, torch.distributed as dist
+from torch import nn
+from projects.dat.tokenizer import EMAQuantizer
+dist.init_process_group('gloo')
+rank = dist.get_rank()
+torch.manual_seed(rank)
+quantizer = EMAQuantizer(nn.Parameter(torch.zeros(16, 2)), decay=0.8)
+for _ in range(5):
+    quantizer(torch.randn(1, 2, 8, 8) + 3 * rank)
+print(f'words {quantizer.codebook.flatten().tolist()} {quantizer.uses.sum().item():.4f}\\n', end='')
+"""
+
+
+def test_two_processes_share_their_words(tmp_path):
+    script = tmp_path / 'ranks.py'
+    script.write_text(RANKS.replace('\\\\n', '\\n'))
+    command = [sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--standalone']
+    result = subprocess.run(
+        [*command, '--nproc_per_node=2', str(script)],
+        capture_output=True,
+        text=True,
+        env=os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    first, second = [line for line in result.stdout.splitlines() if line.startswith('words')]
+    assert first == second
+    values = [float(v) for v in first[first.index('[') + 1 : first.index(']')].split(',')]
+    # Words on the vectors of both ranks, which lie around 0 and around 3.
+    assert min(values) < 0.5 and max(values) > 2.5

@@ -172,6 +172,11 @@ def test_a_folder_without_images(train, tmp_path):
         train(tmp_path / 'run', '--train', tmp_path / 'nowhere')
 
 
+def test_nothing_to_resume(train, tmp_path):
+    with pytest.raises(UserError, match='--resume expected a checkpoint in .*run, found none'):
+        train(tmp_path / 'run', '--resume')
+
+
 def test_a_broken_image_names_itself(images, tmp_path):
     broken = tmp_path / 'images'
     broken.mkdir()

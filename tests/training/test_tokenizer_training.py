@@ -3,7 +3,9 @@ import copy
 import pytest
 import torch
 from mmengine.logging import MessageHub
+from mmengine.model import ExponentialMovingAverage
 
+from projects.dat.errors import UserError
 from projects.dat.tokenizer import LPIPS, TokenizerError, hinge_loss, lpips_weights
 from projects.dat.training import TokenizerTraining, tokenizer_training
 
@@ -147,3 +149,22 @@ def test_lpips_that_is_missing(monkeypatch):
     monkeypatch.setattr(tokenizer_training, 'load_lpips', lpips_weights.load_lpips)
     with pytest.raises(TokenizerError, match='found no /no/such/file'):
         make(lpips=['/no/such/file'])
+
+
+def test_sides_that_are_no_multiples():
+    with pytest.raises(UserError, match='sides are multiples of 8, found 30 x 30'):
+        make()(images(size=30), mode='loss')
+
+
+def test_averaged_words_are_as_old_as_the_averaged_network():
+    """Both halves of a tokenizer must move by the same share at a step of EMA."""
+    model = make()
+    averaged = ExponentialMovingAverage(model, momentum=0.1, update_buffers=True)
+    averaged.update_parameters(model)
+    tensors = ('quantize.embedding.weight', 'decoder.out.weight')
+    for name in tensors:
+        model.network.state_dict()[name].fill_(1.0)
+        averaged.module.network.state_dict()[name].zero_()
+    averaged.update_parameters(model)
+    for name in tensors:
+        assert averaged.module.network.state_dict()[name].unique().tolist() == pytest.approx([0.1])

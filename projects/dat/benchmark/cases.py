@@ -11,7 +11,7 @@ from projects.dat.training import Adversary
 from .data import make_batch
 from .detector import Detector
 from .machine import memory_bytes
-from .recipe import PublishedRecipe, matrix_bytes
+from .recipe import PublishedRecipe, matrix_bytes, reconstruct
 from .results import BASE, PLAIN, RECIPE, STEP, Measurement
 from .timing import Case
 
@@ -28,8 +28,8 @@ def make_cases(
     - the plain step;
     - for each tokenizer its parts, the attack (with the data preprocessor around it), a plain step
       again, the base of this row's ratios, and the step;
-    - the same for the published recipe, which has the step only; it is skipped where its matrices
-      alone exceed the memory of the machine.
+    - for the published recipe its reconstruction and its step; they are skipped where its
+      matrices alone exceed the memory of the machine.
 
     Args:
         detector: Both models.
@@ -67,6 +67,8 @@ def make_cases(
     recipe = PublishedRecipe(
         trainee.model, trainee.optimizer, recipe_network, detector.rgb, seed=seed
     )
+    pixels = images.to(detector.device).flip(1).float() / 255
+    yield case(RECIPE, 'reconstruct', lambda: reconstruct(recipe_network, pixels), skipped)
     yield case(RECIPE, BASE, plain_step, skipped)
     yield case(RECIPE, STEP, lambda: recipe.step(data), skipped)
 
@@ -83,6 +85,7 @@ def _tokenizer_parts(tokenizer: Tokenizer, images: Tensor) -> Iterator[tuple]:
     vectors = words + 0.2 * codebook.std() * torch.randn_like(words)
     yield 'tokenize', lambda: tokenizer.tokenize(images)
     yield 'search', lambda: nearest_codes(vectors, codebook)
+    yield 'product', lambda: (vectors.bfloat16() @ codebook.bfloat16().T).amin(dim=1)
     yield 'detokenize', lambda: tokenizer.detokenize(tokens)
     yield 'reconstruct', lambda: tokenizer.reconstruct(images)
 
@@ -97,7 +100,9 @@ def _training(detector: Detector, tokenizer: Tokenizer, data: dict, seed: int) -
 
     def run_attack():
         preprocessor.bind(adversary)
-        preprocessor(data, training=True)
+        # As in a training step: in the detector's mixed precision, if it has one.
+        with trainee.optimizer.optim_context(trainee.model):
+            preprocessor(data, training=True)
 
     def step():
         preprocessor.bind(adversary)

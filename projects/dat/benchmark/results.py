@@ -17,7 +17,7 @@ BOUND = 8 / 3
 
 PLAIN = 'plain step'
 RECIPE = 'published recipe'
-PARTS = ('tokenize', 'search', 'detokenize', 'reconstruct', 'attack')
+PARTS = ('tokenize', 'search', 'product', 'detokenize', 'reconstruct', 'attack')
 BASE = 'plain step beside it'
 STEP = 'step'
 

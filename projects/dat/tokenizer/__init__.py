@@ -4,6 +4,7 @@ from .checkpoint import read_state_dict, write_state_dict
 from .codebook import nearest_codes
 from .discriminator import PatchDiscriminator, adaptive_weight, hinge_loss
 from .fast_vqgan import FastVQGAN
+from .fidelity import precision_changes
 from .layout import TokenizerError, build_network
 from .loading import load_tokenizer
 from .lpips import LPIPS
@@ -28,6 +29,7 @@ __all__ = [
     'load_lpips',
     'load_tokenizer',
     'nearest_codes',
+    'precision_changes',
     'read_state_dict',
     'write_state_dict',
 ]

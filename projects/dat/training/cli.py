@@ -1,4 +1,4 @@
-"""What tools/train.py and tools/test.py share: arguments, config, errors that people can read."""
+"""What the tools share: arguments, config, errors that people can read."""
 
 import argparse
 import logging

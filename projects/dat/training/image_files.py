@@ -17,7 +17,7 @@ class ImageFiles(Dataset):
     """Every image below some folders, as RGB crops (3, S, S) in 0..1.
 
     Args:
-        roots (list[str]): Folders, searched recursively.
+        roots (list[str] | str): Folders, searched recursively.
         size (int): Side of the crops in pixels.
         train (bool): Random crops at random scale, flipped at random, or the center crop of the
             image at its own scale (enlarged where it is smaller than the crop).
@@ -26,23 +26,19 @@ class ImageFiles(Dataset):
         UserError: if a folder is missing or holds no image.
     """
 
-    def __init__(self, roots: list[str], size: int, train: bool):
+    def __init__(self, roots: list[str] | str, size: int, train: bool):
         self.paths = []
-        for root in roots:
+        for root in [roots] if isinstance(roots, str) else roots:
             found = sorted(p for p in Path(root).rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES)
             if not found:
                 raise UserError(
                     f'expected images ({", ".join(sorted(IMAGE_SUFFIXES))}) below {root}, found '
-                    'none; '
-                    'set the data set\'s roots, e.g. --cfg-options '
-                    'train_dataloader.dataset.roots="[/my/images]"'
+                    'none; name other folders, with --train and --val'
                 )
             self.paths += found
         if train:
             self.transform = transforms.Compose(
                 [
-                    # Half the smallest scale of a detector's augmentation is not needed: words are
-                    # local.
                     transforms.RandomResizedCrop(
                         size, scale=(0.1, 1.0), ratio=(0.8, 1.25), antialias=True
                     ),

@@ -16,8 +16,10 @@ class PixelSpace:
     def __init__(self, preprocessor: ImgDataPreprocessor, rgb: bool):
         device = preprocessor.device
         normalize = preprocessor._enable_normalize
-        self.mean = (preprocessor.mean if normalize else torch.zeros(1, device=device)) / 255
-        self.std = (preprocessor.std if normalize else torch.ones(1, device=device)) / 255
+        mean = preprocessor.mean if normalize else torch.zeros(1, device=device)
+        std = preprocessor.std if normalize else torch.ones(1, device=device)
+        self.mean, self.std = mean / 255, std / 255
+        self.shift, self.scale = -mean / std, 255 / std
         self.rgb = rgb
 
     def to_images(self, inputs: Tensor) -> Tensor:
@@ -28,7 +30,7 @@ class PixelSpace:
     def to_inputs(self, images: Tensor) -> Tensor:
         """RGB (N, 3, H, W) in 0..1 -> normalized; differentiable."""
         images = images if self.rgb else images.flip(1)
-        return torch.addcmul(-self.mean / self.std, images, 1 / self.std)
+        return torch.addcmul(self.shift, images, self.scale)
 
 
 def valid_area(inputs: Tensor, data_samples: list) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
+from projects.dat.errors import UserError
 from projects.dat.tokenizer import (
     VQGAN,
     EMAQuantizer,
@@ -41,8 +42,8 @@ class TokenizerTraining(BaseModel):
         quantizer (dict): Arguments of :class:`EMAQuantizer`. Defaults to dict().
         commitment_weight (float): Weight of the commitment loss. Defaults to 0.25, as van den Oord
             et al., 2017.
-        lpips (list[str]): Where the weights of LPIPS are, see ``load_lpips``. Defaults to (): no
-            LPIPS, neither as a loss nor in validation.
+        lpips (list[str] | str): Where the weights of LPIPS are, see ``load_lpips``. Defaults to
+            (): no LPIPS, neither as a loss nor in validation.
         lpips_weight (float): Weight of LPIPS beside L1. Defaults to 1.0.
         discriminator (dict | None): Arguments of ``PatchDiscriminator``. Defaults to None, no GAN.
         discriminator_weight (float): Of the adversarial gradient, as a share of the
@@ -58,7 +59,7 @@ class TokenizerTraining(BaseModel):
         network: dict | str,
         quantizer: dict | None = None,
         commitment_weight: float = 0.25,
-        lpips: list[str] = (),
+        lpips: list[str] | str = (),
         lpips_weight: float = 1.0,
         discriminator: dict | None = None,
         discriminator_weight: float = 0.75,
@@ -79,7 +80,8 @@ class TokenizerTraining(BaseModel):
             **(quantizer or {}),
         )
         self.commitment_weight = commitment_weight
-        self.lpips = load_lpips(*lpips) if lpips else None
+        sources = [lpips] if isinstance(lpips, str) else lpips
+        self.lpips = load_lpips(*sources) if sources else None
         self.lpips_weight = lpips_weight
         self.discriminator = None
         if discriminator is not None:
@@ -90,18 +92,22 @@ class TokenizerTraining(BaseModel):
         self.precision = precision
 
     def forward(self, images: Tensor, mode: str = 'tensor'):
-        """Images (N, 3, S, S) in 0..1, S a multiple of the downscale factor.
+        """Images (N, 3, H, W) in 0..1, H and W multiples of the downscale factor (else UserError).
 
         Returns:
             With ``loss`` a dict of losses and, without 'loss' in their names, of what they consist
             of; with ``predict`` a list with a dict of image, reconstruction, tokens, num_codes and
             (with LPIPS) lpips for each image; otherwise the reconstructions.
         """
+        downscale, (height, width) = self.network.downscale, images.shape[-2:]
+        if not (height and width) or height % downscale or width % downscale:
+            raise UserError(
+                f'expected images whose sides are multiples of {downscale}, found {height} x '
+                f"{width}; change the data set's size"
+            )
         images = images.contiguous(memory_format=torch.channels_last)
         if mode == 'loss':
             return self._losses(images)
-        # Not the quantizer's own reference: EMAHook swaps the network's weights for the averaged
-        # ones.
         codebook = self.network.quantize.embedding.weight
         z = self.network.encode(images)
         tokens = nearest_codes(z.movedim(1, -1).flatten(0, 2), codebook).view(
