@@ -191,7 +191,6 @@ def build_cases(
 def main() -> None:
     args = parse_args()
     check_args(args)
-    make_folder(args.out)
     cfg = cli.read_config(args.detector)
     check_sizes(cfg, args.sizes, args.batches)
     # MMEngine tells of every parameter's initialization and optimizer settings.
@@ -201,6 +200,7 @@ def main() -> None:
     device = torch.device(args.device)
     rows = load_rows(args, device)
     cases = build_cases(args, cfg, images, rows)
+    make_folder(args.out)
 
     timer = Timer(device)
     machine = dict(describe(device), clock=timer.clock)

@@ -1,4 +1,5 @@
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,16 @@ def tiny(tmp_path_factory):
     path = tmp_path_factory.mktemp('benchmark') / 'tiny.safetensors'
     write_state_dict(FastVQGAN(width=8, num_codes=64).state_dict(), path, {})
     return path
+
+
+@pytest.fixture(autouse=True)
+def handlers_as_before():
+    """cli.run logs to this test's captured stream, which later tests do not have."""
+    logger = logging.getLogger('projects.dat')
+    handlers, level = logger.handlers[:], logger.level
+    yield
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
 
 
 def run(folder, *options):
@@ -49,7 +60,7 @@ def test_measures_and_writes(tmp_path, tiny):
 
     content = json.loads((tmp_path / 'out' / 'benchmark.json').read_text())
     # The plain step, seven quantities of the tokenizer, and two of the recipe.
-    assert len(content['measurements']) == 1 + 7 + 2
+    assert len(content['measurements']) == 1 + 8 + 3
     (changes,) = content['precision_changes']
     assert changes['row'] == 'tiny bf16' and 0 <= changes['encode_changed_codes'] < 0.5
     assert all(len(m['seconds']) == 2 for m in content['measurements'])
