@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -171,6 +172,8 @@ def progress_bar(
 ) -> tqdm:
     """A bar with the time left; in a log file, which cannot overwrite, one line a minute."""
     interval = 0.1 if sys.stderr.isatty() else 60
+    # tqdm's own lock is shared with forked processes: one killed while it writes would keep it.
+    tqdm.set_lock(threading.RLock())
     return tqdm(
         total=total, initial=done, unit=unit, smoothing=0.05, mininterval=interval,
         maxinterval=max(10, interval), desc=f'rank {rank} of {world}' if world > 1 else None,
