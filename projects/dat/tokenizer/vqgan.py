@@ -110,6 +110,8 @@ class VQGAN(nn.Module):
     Sources: Esser et al., 2021 (arXiv:2012.09841); layout of
         https://ommer-lab.com/files/latent-diffusion/vq-f8.zip.
 
+    The defaults are those of the DAT paper's tokenizer, OpenImages f8 with 16,384 words.
+
     Args:
         ch (int): Channels at full resolution, a multiple of 32.
         ch_mult (tuple): Channel multiplier of each resolution; the downscale factor is 2^(len - 1).
@@ -120,7 +122,17 @@ class VQGAN(nn.Module):
         embed_dim (int): Dimension of a word.
     """
 
-    def __init__(self, *, ch, ch_mult, num_res_blocks, attention, z_channels, num_codes, embed_dim):
+    def __init__(
+        self,
+        *,
+        ch=128,
+        ch_mult=(1, 2, 2, 4),
+        num_res_blocks=2,
+        attention=(False, False, False, True),
+        z_channels=4,
+        num_codes=16384,
+        embed_dim=4,
+    ):
         super().__init__()
         self.encoder = Encoder(ch, ch_mult, num_res_blocks, attention, z_channels)
         self.decoder = Decoder(ch, ch_mult, num_res_blocks, attention, z_channels)
