@@ -15,6 +15,8 @@ model = dict(
     discriminator=dict(),
     discriminator_start=10000,
     precision='bf16')
+# What tensor cores like; on a CPU the training would take twice as long with it.
+default_hooks = dict(channels_last=dict(type='ChannelsLastHook'))
 train_dataloader = dict(batch_size=8, num_workers=8, dataset=dict(size=256))
 train_cfg = dict(max_iters=100000, val_interval=5000)
 # A clipped norm is over all parameters: the discriminator's gradient would shrink the network's.

@@ -14,7 +14,8 @@ import itertools
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
 import projects.dat  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
 
@@ -78,7 +79,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--detector',
         metavar='CONFIG',
-        default='configs/efficientdet_512.py',
+        default=str(ROOT / 'configs/efficientdet_512.py'),
         help='of a box detector; its weights are random (default: configs/efficientdet_512.py)',
     )
     parser.add_argument(

@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--size', type=int, default=256, help='side of the crops (default: 256)')
     parser.add_argument('--work-dir', help='default: work_dirs/test_<tokenizer>')
-    cli.add_launcher(parser)
+    cli.add_runtime(parser)
     return parser.parse_args()
 
 
@@ -46,7 +46,7 @@ def main() -> None:
     path = Path(args.tokenizer)
     name = f'{path.parent.name}_{path.stem}' if path.suffix else path.name
     cfg.work_dir = args.work_dir or f'work_dirs/test_{name}'
-    cli.set_launcher(cfg, args)
+    cli.apply_runtime(cfg, args)
     Runner.from_cfg(cfg).val()
 
 

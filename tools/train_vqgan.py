@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', help='default: work_dirs/<config name>')
     parser.add_argument('--resume', action='store_true', help='go on from the latest checkpoint')
     parser.add_argument('--cfg-options', nargs='+', action=cli.Options, metavar='KEY=VALUE')
-    cli.add_launcher(parser)
+    cli.add_runtime(parser)
     return parser.parse_args()
 
 
@@ -62,7 +62,7 @@ def main() -> None:
     if args.lpips:
         cfg.model.lpips = args.lpips
     cli.merge_options(cfg, args.cfg_options)
-    cli.set_launcher(cfg, args)
+    cli.apply_runtime(cfg, args)
     cfg.resume = args.resume
     cfg.work_dir = args.work_dir or f'work_dirs/{Path(args.config).stem}'
     if args.resume and find_latest_checkpoint(cfg.work_dir) is None:

@@ -1,4 +1,5 @@
 import functools
+import pickle
 
 import pytest
 import torch
@@ -111,6 +112,13 @@ def test_equals_the_plain_path(network):
     )
     assert torch.equal(tokenizer.tokenize(images), tokens)
     torch.testing.assert_close(tokenizer.reconstruct(images), reconstruction, atol=1e-5, rtol=0)
+
+
+def test_can_be_pickled_in_any_precision(network):
+    images = torch.rand(1, 3, 48, 64)
+    tokenizer = Tokenizer(network, 'bf16')
+    copied = pickle.loads(pickle.dumps(tokenizer))
+    assert torch.equal(copied.reconstruct(images), tokenizer.reconstruct(images))
 
 
 def test_parts_in_precisions_of_their_own(network):

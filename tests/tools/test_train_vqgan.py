@@ -177,6 +177,13 @@ def test_nothing_to_resume(train, tmp_path):
         train(tmp_path / 'run', '--resume')
 
 
+def test_offline_says_where_the_tokenizer_goes(train, tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setenv('DAT_OFFLINE', '0')  # put back afterwards
+    with pytest.raises(UserError, match='expected .*, found none and may not download'):
+        train(tmp_path / 'run', '--fine-tune', 'openimages_f8_16384', '--offline')
+
+
 def test_a_broken_image_names_itself(images, tmp_path):
     broken = tmp_path / 'images'
     broken.mkdir()

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -127,9 +128,17 @@ def _copy_in(precision: str, network: nn.Module) -> nn.Module:
     dtype = PRECISIONS[precision]
     network = copy.deepcopy(network).to(dtype)
     # 2x - 1 and (x + 1) / 2, which the networks compute outside, would cost bf16 one or two bits.
-    network.encoder.register_forward_pre_hook(lambda _, inputs: (inputs[0].to(dtype),))
-    network.decoder.register_forward_hook(lambda _, inputs, output: output.float())
+    network.encoder.register_forward_pre_hook(partial(_cast_input, dtype))
+    network.decoder.register_forward_hook(_output_in_fp32)
     return network
+
+
+def _cast_input(dtype: torch.dtype, module: nn.Module, inputs: tuple) -> tuple:
+    return (inputs[0].to(dtype),)
+
+
+def _output_in_fp32(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+    return output.float()
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:

@@ -113,7 +113,9 @@ class VQGAN(nn.Module):
     The defaults are those of the DAT paper's tokenizer, OpenImages f8 with 16,384 words.
 
     Args:
-        ch (int): Channels at full resolution, a multiple of 32.
+        ch (int): Channels at full resolution, a multiple of 32. From scratch take 64 at least: with
+            32, the layout's 32 groups normalize each channel apart, and the brightness of the image
+            is lost.
         ch_mult (tuple): Channel multiplier of each resolution; the downscale factor is 2^(len - 1).
         num_res_blocks (int): Residual blocks of each encoder resolution (the decoder has one more).
         attention (tuple): For each resolution, whether attention follows its blocks.

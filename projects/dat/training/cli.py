@@ -51,16 +51,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='change entries of the config, e.g. train_cfg.max_epochs=3 key="[a,b]" (no spaces)',
     )
+    add_runtime(parser)
+
+
+def add_runtime(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of tools that load tokenizers and run in several processes."""
     parser.add_argument(
         '--offline',
         action='store_true',
         help='never download a tokenizer; say where to put its file instead',
     )
-    add_launcher(parser)
-
-
-def add_launcher(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of tools that run in several processes."""
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -76,25 +76,25 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         UserError: The config or a ``--cfg-options`` entry cannot be read.
     """
-    if args.offline:
-        os.environ['DAT_OFFLINE'] = '1'  # load_tokenizer reads it, in workers and ranks too
     cfg = read_config(args.config)
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)
     merge_options(cfg, args.cfg_options)
     apply_adversarial(cfg)
-    set_launcher(cfg, args)
+    apply_runtime(cfg, args)
     name = osp.splitext(osp.basename(args.config))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
     return cfg
 
 
-def set_launcher(cfg: Config, args: argparse.Namespace) -> None:
-    """Apply :func:`add_launcher`'s arguments to the config, in place.
+def apply_runtime(cfg: Config, args: argparse.Namespace) -> None:
+    """Apply :func:`add_runtime`'s arguments to the config, in place, and to this process.
 
     Raises:
         UserError: The processes were not started by the launcher.
     """
+    if args.offline:
+        os.environ['DAT_OFFLINE'] = '1'  # load_tokenizer reads it, in workers and ranks too
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.launcher == 'pytorch' and 'RANK' not in os.environ:
         raise UserError(

@@ -73,7 +73,6 @@ class TokenizerTraining(BaseModel):
             self.network = load_tokenizer(network).network.requires_grad_(True)
         else:
             self.network = MODELS.build(network)
-        self.network.to(memory_format=torch.channels_last)
         self.quantizer = EMAQuantizer(
             self.network.quantize.embedding.weight,
             trained=isinstance(network, str),
@@ -86,7 +85,6 @@ class TokenizerTraining(BaseModel):
         self.discriminator = None
         if discriminator is not None:
             self.discriminator = PatchDiscriminator(**discriminator)
-            self.discriminator.to(memory_format=torch.channels_last)
         self.discriminator_weight = discriminator_weight
         self.discriminator_start = discriminator_start
         self.precision = precision
@@ -105,7 +103,6 @@ class TokenizerTraining(BaseModel):
                 f'expected images whose sides are multiples of {downscale}, found {height} x '
                 f"{width}; change the data set's size"
             )
-        images = images.contiguous(memory_format=torch.channels_last)
         if mode == 'loss':
             return self._losses(images)
         codebook = self.network.quantize.embedding.weight
