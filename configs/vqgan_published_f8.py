@@ -15,7 +15,7 @@ model = dict(
     discriminator=dict(),
     discriminator_start=10000,
     precision='bf16')
-# What tensor cores like; on a CPU the training would take twice as long with it.
+# What tensor cores like; not for a CPU.
 default_hooks = dict(channels_last=dict(type='ChannelsLastHook'))
 train_dataloader = dict(batch_size=8, num_workers=8, dataset=dict(size=256))
 train_cfg = dict(max_iters=100000, val_interval=5000)

@@ -14,7 +14,10 @@ import projects.dat  # noqa: E402, F401, I001  # before MMDetection: it complete
 
 from mmengine.runner import Runner  # noqa: E402
 
+from projects.dat.errors import UserError  # noqa: E402
 from projects.dat.training import cli  # noqa: E402
+
+SMALLEST = 16  # that LPIPS can halve four times
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,6 +39,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    if args.size < SMALLEST:
+        raise UserError(f'--size must be at least {SMALLEST} pixels, but is {args.size}')
     cfg = cli.read_config(str(ROOT / 'configs/_base_/tokenizers/training.py'))
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = None
     cfg.custom_hooks = [dict(type='ReconstructionHook')]

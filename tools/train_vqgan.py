@@ -11,12 +11,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import projects.dat  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
 
-from mmengine.config import Config  # noqa: E402
 from mmengine.runner import Runner, find_latest_checkpoint  # noqa: E402
-from mmengine.runner.checkpoint import CheckpointLoader  # noqa: E402
 
 from projects.dat.errors import UserError  # noqa: E402
-from projects.dat.tokenizer import write_state_dict  # noqa: E402
+from projects.dat.tokenizer import read_state_dict, write_state_dict  # noqa: E402
 from projects.dat.training import cli  # noqa: E402
 
 
@@ -41,15 +39,6 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def export(checkpoint: str, config: Config, path: Path) -> None:
-    """Write the network of a training checkpoint, with the averaged weights where there are any."""
-    # EMAHook stores the averaged weights under 'state_dict' and the raw ones beside it.
-    state_dict = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')['state_dict']
-    prefix = 'network.'
-    network = {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
-    write_state_dict(network, path, metadata=dict(config=Path(config.filename).name))
-
-
 def main() -> None:
     args = parse_args()
     cfg = cli.read_config(args.config)
@@ -63,8 +52,8 @@ def main() -> None:
         cfg.model.lpips = args.lpips
     cli.merge_options(cfg, args.cfg_options)
     cli.apply_runtime(cfg, args)
-    cfg.resume = args.resume
-    cfg.work_dir = args.work_dir or f'work_dirs/{Path(args.config).stem}'
+    cfg.resume = args.resume or cfg.get('resume', False)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     if args.resume and find_latest_checkpoint(cfg.work_dir) is None:
         raise UserError(
             f'--resume expected a checkpoint in {cfg.work_dir}, found none; check --work-dir, or '
@@ -74,7 +63,8 @@ def main() -> None:
     runner.train()
     if runner.rank == 0:
         path = Path(cfg.work_dir) / 'tokenizer.safetensors'
-        export(find_latest_checkpoint(cfg.work_dir), cfg, path)
+        network = read_state_dict(find_latest_checkpoint(cfg.work_dir))
+        write_state_dict(network, path, metadata=dict(config=Path(cfg.filename).name))
         print(f'wrote {path}')
 
 

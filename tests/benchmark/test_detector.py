@@ -8,10 +8,11 @@ from projects.dat.attacks import DiscreteAttack
 from projects.dat.benchmark import cases
 from projects.dat.benchmark.cases import make_cases
 from projects.dat.benchmark.data import make_batch, make_images
-from projects.dat.benchmark.detector import Detector, check_sizes
+from projects.dat.benchmark.detector import ATTACK, Detector, check_sizes
 from projects.dat.benchmark.results import BASE, PARTS, PLAIN, RECIPE, STEP
 from projects.dat.errors import UserError
 from projects.dat.tokenizer import FastVQGAN, Tokenizer
+from projects.dat.training import apply_adversarial
 from projects.dat.training.split_bn import split_batch_norms
 from tests.training.coco_case import coco_config
 
@@ -144,6 +145,14 @@ def test_sizes_that_efficientdet_cannot_take(sizes, batches, message):
 def test_sizes_of_other_detectors(tmp_path):
     with pytest.raises(UserError, match='multiples of 32, but --sizes has 100: use 96'):
         check_sizes(coco_config(tmp_path), [64, 100], [1])
+
+
+def test_a_config_saved_by_an_adversarial_run(tmp_path):
+    cfg = coco_config(tmp_path)
+    cfg.merge_from_dict(Config.fromfile(ATTACK).to_dict())
+    apply_adversarial(cfg)
+    with pytest.raises(UserError, match='give the config that the run was started with'):
+        Detector(cfg, CPU, seed=0)
 
 
 def test_masks_are_refused(tmp_path):

@@ -1,10 +1,12 @@
 import hashlib
 import io
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
 import torch
+from filelock import FileLock, Timeout
 
 from projects.dat.tokenizer import FastVQGAN, TokenizerError, download, load_tokenizer, presets
 from projects.dat.tokenizer.presets import PUBLISHED, Preset
@@ -56,13 +58,17 @@ def publish(tmp_path, monkeypatch):
     return publish
 
 
+def files(folder):
+    return [path for path in folder.iterdir() if path.suffix != '.lock']
+
+
 def test_downloads_once(publish, content):
     server, path = publish(content, sha256=hashlib.sha256(content).hexdigest())
     load_tokenizer('remote')
     load_tokenizer('remote')
     assert server.ranges == [0]
     assert path.read_bytes() == content
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert files(path.parent) == [path]
 
 
 def test_a_broken_download_goes_on_where_it_stopped(publish, content):
@@ -89,7 +95,7 @@ def test_wrong_checksum_is_removed(publish, content):
     _, path = publish(content, sha256='0' * 64)
     with pytest.raises(TokenizerError, match='expected sha256 0000'):
         load_tokenizer('remote')
-    assert list(path.parent.iterdir()) == []
+    assert files(path.parent) == []
 
 
 def zipped(content, member):
@@ -103,14 +109,14 @@ def test_a_zip_is_unpacked(publish, content):
     _, path = publish(zipped(content, 'model.ckpt'), member='model.ckpt')
     load_tokenizer('remote')
     assert path.read_bytes() == content
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert files(path.parent) == [path]
 
 
 def test_a_zip_without_the_member(publish, content):
     _, path = publish(zipped(content, 'other'), member='model.ckpt')
     with pytest.raises(TokenizerError, match='expected a zip with model.ckpt'):
         load_tokenizer('remote')
-    assert list(path.parent.iterdir()) == []
+    assert files(path.parent) == []
 
 
 @pytest.mark.parametrize('how', ['argument', 'environment'])
@@ -138,6 +144,31 @@ def test_no_network(publish, content, monkeypatch, error):
     with pytest.raises(TokenizerError) as raised:
         load_tokenizer('remote')
     assert str(path) in str(raised.value) and '\n' not in str(raised.value)
+
+
+def test_processes_that_want_it_at_once_share_one_download(publish, content):
+    server, path = publish(content)
+    path.parent.mkdir()
+    other = FileLock(path.with_suffix('.lock'))
+    with ThreadPoolExecutor() as pool:
+        with other:
+            waiting = pool.submit(load_tokenizer, 'remote')
+            path.write_bytes(content)
+        assert waiting.result().codebook.shape == (16, 4)
+    assert server.ranges == []
+
+
+def test_nobody_else_downloads_meanwhile(publish, content, monkeypatch):
+    server, path = publish(content)
+
+    def get(*args, **kwargs):
+        with pytest.raises(Timeout):
+            FileLock(path.with_suffix('.lock'), timeout=0).acquire()
+        return server.get(*args, **kwargs)
+
+    monkeypatch.setattr(requests, 'get', get)
+    load_tokenizer('remote')
+    assert server.ranges == [0]
 
 
 def test_unknown_names_list_the_known_ones():

@@ -99,7 +99,7 @@ print(f'words {quantizer.codebook.flatten().tolist()} {quantizer.uses.sum().item
 
 def test_two_processes_share_their_words(tmp_path):
     script = tmp_path / 'ranks.py'
-    script.write_text(RANKS.replace('\\\\n', '\\n'))
+    script.write_text(RANKS)
     command = [sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--standalone']
     result = subprocess.run(
         [*command, '--nproc_per_node=2', str(script)],

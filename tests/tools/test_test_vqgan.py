@@ -34,6 +34,13 @@ def test_scores_are_those_of_the_tokenizer(tmp_path, monkeypatch):
     assert len(list(out.rglob('reconstruction_0.png'))) == 1
 
 
+def test_crops_too_small_for_lpips(tmp_path, monkeypatch):
+    command = ['test_vqgan.py', 'fast_f8_8192', '--val', str(tmp_path), '--size', '8']
+    monkeypatch.setattr(sys, 'argv', command)
+    with pytest.raises(UserError, match='--size must be at least 16 pixels, but is 8'):
+        main()
+
+
 def test_an_unknown_tokenizer(tmp_path, monkeypatch):
     command = ['test_vqgan.py', 'fast_f9', '--val', tmp_path, '--work-dir', tmp_path / 'out']
     monkeypatch.setattr(sys, 'argv', list(map(str, command)))

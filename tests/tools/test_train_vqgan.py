@@ -15,6 +15,7 @@ from PIL import Image
 
 from projects.dat.errors import UserError
 from projects.dat.tokenizer import load_tokenizer, lpips_weights
+from projects.dat.training.image_files import ImageFiles
 from tools.train_vqgan import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,6 +95,9 @@ def test_trains_evaluates_and_exports(train, tmp_path, capsys):
         rows = list(csv.DictReader(file))
     assert [row['iter'] for row in rows] == ['2', '4'] and 'lpips' not in rows[0]
     assert len(list(folder.rglob('vis_image/reconstruction_*.png'))) == 2
+    # A checkpoint is a tokenizer too, while the training still runs; the file is fp16.
+    checkpoint = load_tokenizer(folder / 'iter_4.pth')
+    torch.testing.assert_close(checkpoint.codebook, tokenizer.codebook, rtol=1e-3, atol=1e-6)
 
 
 @pytest.fixture
@@ -182,6 +186,13 @@ def test_offline_says_where_the_tokenizer_goes(train, tmp_path, monkeypatch):
     monkeypatch.setenv('DAT_OFFLINE', '0')  # put back afterwards
     with pytest.raises(UserError, match='expected .*, found none and may not download'):
         train(tmp_path / 'run', '--fine-tune', 'openimages_f8_16384', '--offline')
+
+
+def test_an_image_too_large_to_open(tmp_path, monkeypatch):
+    Image.new('L', (64, 64)).save(tmp_path / 'large.png')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
+    with pytest.raises(UserError, match='found .*large.png .*exceeds limit'):
+        ImageFiles(str(tmp_path), size=32, train=False)[0]
 
 
 def test_a_broken_image_names_itself(images, tmp_path):

@@ -57,6 +57,17 @@ def test_picture_has_each_image_above_its_reconstruction(tmp_path):
     assert np.unique(picture[8:, 16:]).tolist() == [178]
 
 
+@pytest.mark.parametrize('started_at, rows', [(0, ['5']), (3, ['1', '5'])])
+def test_a_new_run_drops_the_curves_of_an_older_one(tmp_path, started_at, rows):
+    for iteration in (1, 9):
+        validate(ReconstructionHook(), tmp_path, iteration, 20.0)
+    hook = ReconstructionHook()
+    hook.before_train(SimpleNamespace(work_dir=tmp_path, iter=started_at, rank=0))
+    validate(hook, tmp_path, 5, 20.0)
+    with open(tmp_path / 'validation.csv', newline='') as file:
+        assert [row['iter'] for row in csv.DictReader(file)] == rows
+
+
 def test_curves_go_on_after_a_restart(tmp_path):
     for iteration, psnr in ((10, 20.0), (20, 21.0), (30, 22.0)):
         validate(ReconstructionHook(), tmp_path, iteration, psnr)

@@ -18,7 +18,7 @@ from projects.dat.attacks import (
     DiscreteAttack,
     PixelAttack,
 )
-from projects.dat.training import AdversarialTrainingHook, Adversary, SplitBN
+from projects.dat.training import AdversarialTrainingHook, Adversary, SplitBN, TokenizerTraining
 from tests.training.coco_case import coco_config
 from tests.training.toy_detector import IdentityTokenizer, batch, make, toy_tokenizer
 
@@ -99,6 +99,18 @@ def test_the_host_never_waits_for_the_device(watch, make_attack, bgr_to_rgb):
         hook.after_train_iter(SimpleNamespace(iter=3, max_iters=10), batch_idx=3)
     assert out['inputs'].is_meta and out['inputs'].shape == (4, 3, 64, 64)
     assert all(total.is_meta for total in hook._sums.values())
+
+
+@pytest.mark.parametrize('discriminator', [None, dict(channels=8)])
+def test_a_tokenizers_training_never_waits_for_the_device(watch, discriminator):
+    network = dict(type='FastVQGAN', width=8, num_codes=16)
+    with torch.device('meta'):
+        model = TokenizerTraining(network, discriminator=discriminator)
+        images = torch.zeros(2, 3, 32, 32)
+    model.quantizer._started = True  # The first step waits once, to see what a checkpoint filled.
+    with watch:
+        loss, _ = model.parse_losses(model(images, mode='loss'))
+        loss.backward()
 
 
 class Copies(TorchDispatchMode):

@@ -54,7 +54,8 @@ class Detector:
         adversarial: With the fragment ``configs/_base_/attacks/dat.py`` applied.
 
     Raises:
-        UserError: The config is for mixed precision and the device cannot, or needs masks.
+        UserError: The config is for mixed precision and the device cannot, or needs masks, or has
+            an attack in its model already.
     """
 
     def __init__(self, cfg: Config, device: torch.device, seed: int):
@@ -63,6 +64,11 @@ class Detector:
             raise UserError(
                 f'{cfg.filename} trains masks, and the batches made here have boxes only: give the '
                 'config of a box detector'
+            )
+        if 'Adversarial' in type_name(cfg.model.data_preprocessor):
+            raise UserError(
+                f'{cfg.filename} was saved by an adversarial run and holds its changes of the '
+                'model: give the config that the run was started with'
             )
         init_default_scope(cfg.get('default_scope') or 'mmdet')
         cfg = copy.deepcopy(cfg)

@@ -20,11 +20,12 @@ from .layout import TokenizerError
 logger = logging.getLogger(__name__)
 
 SUFFIXES = ('.ckpt', '.pth', '.safetensors')
+TRAINED = 'network.'  # prefix of the tokenizer among what is trained
 
 
 def read_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
     """State dict of a tokenizer file; what belongs to its training (``loss.*``, Lightning's extras)
-    is dropped.
+    is dropped. Of a checkpoint of tools/train_vqgan.py it is the network's, averaged by EMA.
 
     Nothing in the file is executed: pickles are read with ``weights_only``, whose unpickler makes
     tensors and plain containers; where Lightning's callbacks or optimizers stand in the pickle,
@@ -44,6 +45,12 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
     state_dict = content.get('state_dict', content) if isinstance(content, Mapping) else {}
     if not isinstance(state_dict, Mapping):
         state_dict = {}
+    if any(str(key).startswith(TRAINED) for key in state_dict):
+        state_dict = {
+            key.removeprefix(TRAINED): value
+            for key, value in state_dict.items()
+            if str(key).startswith(TRAINED)
+        }
     kept = {
         key: value
         for key, value in state_dict.items()

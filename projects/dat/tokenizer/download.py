@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import requests
+from filelock import FileLock
 from tqdm import tqdm
 
 from .layout import TokenizerError
@@ -27,7 +28,7 @@ def fetch(name: str, preset: Preset, offline: bool) -> Path:
     """Path of a preset's file in the cache, downloaded if it is not there yet.
 
     An interrupted download goes on where it stopped; the file appears under its name only when it
-    is complete.
+    is complete. Of several processes that want it at once, one downloads and the others wait.
 
     Raises:
         TokenizerError: without network, on a server's refusal, or where the checksum differs.
@@ -44,6 +45,13 @@ def fetch(name: str, preset: Preset, offline: bool) -> Path:
             f'{by_hand}'
         )
     target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_suffix('.lock')):
+        if not target.is_file():
+            _fetch(name, preset, target, by_hand)
+    return target
+
+
+def _fetch(name: str, preset: Preset, target: Path, by_hand: str) -> None:
     logger.info(
         'tokenizer %s: downloading %s (%s, license %s)',
         name,
@@ -64,7 +72,6 @@ def fetch(name: str, preset: Preset, offline: bool) -> Path:
     if preset.member:
         partial = _extract(name, preset, partial)
     os.replace(partial, target)
-    return target
 
 
 def _download(url: str, partial: Path) -> None:

@@ -35,7 +35,8 @@ def true_fp32() -> Iterator[None]:
 
     torch runs fp32 convolutions in TF32 on GPUs from Ampere on, and whatever else its user allows
     (https://docs.pytorch.org/docs/stable/notes/cuda.html). These settings belong to the process:
-    other threads see the change while it lasts. On leaving they are as before.
+    other threads see the change while it lasts, and torch refuses them its
+    older flags (``allow_tf32``). On leaving they are as before.
     """
     backends = torch.backends
     operators = (

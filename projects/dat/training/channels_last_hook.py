@@ -14,7 +14,7 @@ class ChannelsLastHook(Hook):
     draws in the order of memory. On the CPU, a step of EfficientDet-D0 at 512 px takes a fifth less
     time, one with DAT a tenth. On GPUs it is meant for mixed precision, where tensor cores take
     this layout as it is; not measured there. Networks with GroupNorm (VQGAN) are better off without
-    it on the CPU: torch takes six to twelve times as long for GroupNorm's backward pass in it.
+    it on the CPU: GroupNorm's backward pass takes torch up to twelve times as long in it.
 
     Under DistributedDataParallel torch warns once that gradients and buckets differ in their
     strides: the buckets were laid out before.

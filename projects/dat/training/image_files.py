@@ -59,7 +59,7 @@ class ImageFiles(Dataset):
         try:
             with Image.open(path) as image:
                 return dict(images=self.transform(image.convert('RGB')))
-        except OSError as error:
+        except (OSError, Image.DecompressionBombError) as error:
             raise UserError(
                 f'expected a readable image, found {path} ({error}); remove or replace it'
             ) from error

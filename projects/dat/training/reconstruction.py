@@ -59,6 +59,12 @@ class ReconstructionHook(Hook):
         self.num_images = num_images
         self._columns = []
 
+    def before_train(self, runner) -> None:
+        """Drop the curves of another run in the same folder."""
+        if runner.iter == 0 and runner.rank == 0:
+            for suffix in ('.csv', '.png'):
+                (Path(runner.work_dir) / f'validation{suffix}').unlink(missing_ok=True)
+
     def before_val_epoch(self, runner) -> None:
         """Start a new picture."""
         self._columns = []

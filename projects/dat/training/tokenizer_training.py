@@ -20,6 +20,7 @@ from projects.dat.tokenizer import (
     load_tokenizer,
     nearest_codes,
 )
+from projects.dat.tokenizer.precision import true_fp32
 
 MODELS.register_module(module=VQGAN)
 MODELS.register_module(module=FastVQGAN)
@@ -71,6 +72,8 @@ class TokenizerTraining(BaseModel):
             raise ValueError(f'expected precision to be one of {PRECISIONS}, got {precision!r}')
         if isinstance(network, str):
             self.network = load_tokenizer(network).network.requires_grad_(True)
+            # A tokenizer is channels_last, which suits inference.
+            self.network.to(memory_format=torch.contiguous_format)
         else:
             self.network = MODELS.build(network)
         self.quantizer = EMAQuantizer(
@@ -101,16 +104,17 @@ class TokenizerTraining(BaseModel):
         if not (height and width) or height % downscale or width % downscale:
             raise UserError(
                 f'expected images whose sides are multiples of {downscale}, found {height} x '
-                f"{width}; change the data set's size"
+                f'{width}; choose another size'
             )
         if mode == 'loss':
             return self._losses(images)
         codebook = self.network.quantize.embedding.weight
-        z = self.network.encode(images)
-        tokens = nearest_codes(z.movedim(1, -1).flatten(0, 2), codebook).view(
-            z.shape[0], *z.shape[2:]
-        )
-        reconstruction = self.network.decode(codebook[tokens].movedim(-1, 1)).clamp(0, 1)
+        with true_fp32():
+            z = self.network.encode(images)
+            tokens = nearest_codes(z.movedim(1, -1).flatten(0, 2), codebook).view(
+                z.shape[0], *z.shape[2:]
+            )
+            reconstruction = self.network.decode(codebook[tokens].movedim(-1, 1)).clamp(0, 1)
         if mode != 'predict':
             return reconstruction
         predictions = dict(image=images, reconstruction=reconstruction, tokens=tokens)
