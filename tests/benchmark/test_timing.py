@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -6,6 +10,7 @@ from projects.dat.benchmark.results import Measurement
 from projects.dat.benchmark.timing import Case, Timer, run_rounds
 
 CPU = torch.device('cpu')
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def make(name, call, **fields):
@@ -72,17 +77,27 @@ def test_other_errors_are_not_hidden():
         Timer(CPU).warm_up(make('a', call))
 
 
+# Two tensors of 48 MiB after one another, and a third of 16 beside the second.
+PEAK = """
+import torch
+from projects.dat.benchmark.results import Measurement
+from projects.dat.benchmark.timing import Case, Timer
+
+def call():
+    torch.ones(12 << 20)
+    large = torch.ones(12 << 20)
+    return large[: 4 << 20] + 1
+
+case = Case(Measurement(256, 1, 'a', 'step'), call)
+Timer(torch.device('cpu')).warm_up(case)
+print(case.measurement.peak_bytes)
+"""
+
+
 def test_peak_memory_is_what_the_call_holds_at_once():
-    """Two tensors of 48 MiB after one another, and a third of 16 beside the second."""
-
-    def call():
-        torch.ones(12 << 20)
-        large = torch.ones(12 << 20)
-        return large[: 4 << 20] + 1
-
-    case = make('a', call)
-    Timer(CPU).warm_up(case)
-    assert case.measurement.peak_bytes == pytest.approx(64 << 20, rel=0.15)
+    """In a fresh process, whose heap has no gaps that earlier tests have left."""
+    result = subprocess.run([sys.executable, '-c', PEAK], cwd=ROOT, capture_output=True, text=True)
+    assert int(result.stdout) == pytest.approx(64 << 20, rel=0.15), result.stderr
 
 
 def test_a_gpu_is_waited_for_around_the_calls_and_never_inside(monkeypatch):

@@ -54,6 +54,8 @@ class Run:
         self.process = start(self._body, list(map(str, arguments)), env)
 
     def _body(self, arguments, env):
+        # A shell's background jobs ignore it, and so would a suite that runs in one.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         file = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, 1)
         os.dup2(file, 2)
