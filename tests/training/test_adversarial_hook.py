@@ -87,8 +87,9 @@ def test_plain_batch_norms_are_pointed_out(caplog):
     assert '1 batch norms such as norm' in caplog.text
 
 
-def test_auxiliary_batch_norms_need_halves():
-    hook, runner = make(norm=SplitBN(4, split='aux'), assembly='replace')
+@pytest.mark.parametrize('split', ['clean', 'aux'])
+def test_batch_norms_that_tell_halves_apart_need_them(split):
+    hook, runner = make(norm=SplitBN(4, split=split), assembly='replace')
     with pytest.raises(UserError, match="assembly='replace' has no halves"):
         hook.before_train(runner)
 

@@ -40,6 +40,18 @@ def test_shared_is_two_passes_through_one_batch_norm(kind):
         assert torch.equal(norm.state_dict()[key], value), key
 
 
+@pytest.mark.parametrize('kind', [SplitBN, SplitSyncBN])
+def test_clean_normalizes_as_shared_and_evaluates_with_the_clean_half(kind):
+    norm, plain = pair('clean', kind)
+    clean, adversarial = halves()
+    set_route([norm], 'split')
+    out = norm(torch.cat([clean, adversarial]))
+    assert torch.equal(out[:2], plain(clean))
+    for key, value in plain.state_dict().items():
+        assert torch.equal(norm.state_dict()[key], value), key
+    assert torch.equal(out[2:], plain(adversarial))
+
+
 def test_aux_is_two_batch_norms():
     norm, main = pair('aux')
     auxiliary = copy.deepcopy(main)
@@ -56,6 +68,7 @@ def test_aux_is_two_batch_norms():
     [
         ('shared', 'main', 'main'),
         ('shared', 'aux', 'main'),
+        ('clean', 'aux', 'main'),
         ('aux', 'main', 'main'),
         ('aux', 'aux', 'aux'),
     ],
@@ -73,7 +86,7 @@ def test_batches_of_one_kind(split, route, which):
     assert norm.route == 'main'
 
 
-@pytest.mark.parametrize('split', ['shared', 'aux'])
+@pytest.mark.parametrize('split', ['shared', 'clean', 'aux'])
 @pytest.mark.parametrize('route', ['main', 'aux', 'split'])
 def test_eval_mode_is_the_main_batch_norm(split, route):
     norm, plain = pair(split)
@@ -83,8 +96,9 @@ def test_eval_mode_is_the_main_batch_norm(split, route):
         assert torch.equal(norm(x), plain(x))
 
 
-def test_gradients_are_those_of_two_passes():
-    norm, plain = pair('shared')
+@pytest.mark.parametrize('split', ['shared', 'clean'])
+def test_gradients_are_those_of_two_passes(split):
+    norm, plain = pair(split)
     clean, adversarial = halves()
     weights = torch.randn(4, 3, 6, 6)
     set_route([norm], 'split')
@@ -144,7 +158,7 @@ def test_one_value_per_channel_takes_the_running_statistics(route):
 # Each of two processes holds a clean and an adversarial image; together they must do what one
 # process does with both clean ones and then with both adversarial ones.
 SCRIPT = """
-import sys
+import copy, sys
 sys.path.insert(0, {root!r})
 import projects.dat, torch
 import torch.distributed as dist
@@ -153,28 +167,33 @@ from projects.dat.training.split_bn import SplitSyncBN, set_route
 
 dist.init_process_group('gloo')
 rank = dist.get_rank()
-torch.manual_seed(0)
-x, weights = torch.randn(2, 4, 3, 5, 5).double() + 100
-plain = nn.BatchNorm2d(3, eps=1e-3, momentum=0.01)
-nn.init.normal_(plain.weight), nn.init.normal_(plain.bias)
-norm = SplitSyncBN(3, eps=1e-3, momentum=0.01)
-norm.load_state_dict(plain.state_dict())
-set_route([norm], 'split')
-x, weights = x.float(), weights.float() - 100
-full = x.clone().requires_grad_()
-expected = torch.cat([plain(full[:2]), plain(full[2:])])
-(expected * weights).sum().backward()
-mine = [rank, 2 + rank]
-part = x[mine].clone().requires_grad_()
-out = norm(part)
-(out * weights[mine]).sum().backward()
-dist.all_reduce(norm.weight.grad)
-close = torch.testing.assert_close
-close(out, expected[mine], atol=1e-4, rtol=1e-4)
-close(part.grad, full.grad[mine], atol=1e-4, rtol=1e-4)
-close(norm.weight.grad, plain.weight.grad, atol=1e-3, rtol=1e-4)
-for key, value in plain.state_dict().items():
-    close(norm.state_dict()[key], value, atol=1e-4, rtol=1e-4)
+for split in 'shared', 'clean':
+    torch.manual_seed(0)
+    x, weights = torch.randn(2, 4, 3, 5, 5).double() + 100
+    plain = nn.BatchNorm2d(3, eps=1e-3, momentum=0.01)
+    nn.init.normal_(plain.weight), nn.init.normal_(plain.bias)
+    norm = SplitSyncBN(3, split=split, eps=1e-3, momentum=0.01)
+    norm.load_state_dict(plain.state_dict())
+    set_route([norm], 'split')
+    x, weights = x.float(), weights.float() - 100
+    full = x.clone().requires_grad_()
+    clean = plain(full[:2])
+    statistics = copy.deepcopy(plain.state_dict())
+    expected = torch.cat([clean, plain(full[2:])])
+    if split == 'shared':
+        statistics = plain.state_dict()
+    (expected * weights).sum().backward()
+    mine = [rank, 2 + rank]
+    part = x[mine].clone().requires_grad_()
+    out = norm(part)
+    (out * weights[mine]).sum().backward()
+    dist.all_reduce(norm.weight.grad)
+    close = torch.testing.assert_close
+    close(out, expected[mine], atol=1e-4, rtol=1e-4)
+    close(part.grad, full.grad[mine], atol=1e-4, rtol=1e-4)
+    close(norm.weight.grad, plain.weight.grad, atol=1e-3, rtol=1e-4)
+    for key, value in statistics.items():
+        close(norm.state_dict()[key], value, atol=1e-4, rtol=1e-4)
 dist.barrier()
 print('EQUAL', rank, flush=True)
 """

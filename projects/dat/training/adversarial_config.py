@@ -13,8 +13,9 @@ def apply_adversarial(cfg: Config) -> None:
     one key of its own (configs/_base_/attacks/*.py):
 
     - ``data_preprocessor``: merged into the model's; mean, std and padding stay.
-    - ``split_bn``: 'shared', 'aux' or None; every BN and SyncBN of the model's ``norm_cfg`` becomes
-      a SplitBN or SplitSyncBN. RoI heads keep theirs: their samples are no two halves.
+    - ``split_bn``: 'shared', 'clean', 'aux' or None; every BN and SyncBN of the model's
+      ``norm_cfg`` becomes a SplitBN or SplitSyncBN. RoI heads keep theirs: their samples are no
+      two halves.
     - everything else: a hook, appended to ``custom_hooks`` where there is none of its type yet.
 
     The result is an ordinary config without the key; it is what a run saves in its work folder.

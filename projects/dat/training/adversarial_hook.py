@@ -94,12 +94,15 @@ class AdversarialTrainingHook(Hook):
         preprocessor.bind(self.adversary)
 
     def _check_norms(self, runner, model: nn.Module, concat: bool) -> None:
-        auxiliary = [norm for norm in self.adversary.batch_norms if norm.split == 'aux']
-        if auxiliary and not concat:
+        norms = self.adversary.batch_norms
+        halving = next((norm.split for norm in norms if norm.split != 'shared'), None)
+        if halving and not concat:
             raise UserError(
-                "split_bn='aux' trains the auxiliary batch norm on the adversarial half of a batch "
-                "and assembly='replace' has no halves: use assembly='concat' or split_bn='shared'"
+                f'split_bn={halving!r} treats the clean and the adversarial half of a batch '
+                "differently and assembly='replace' has no halves: use assembly='concat' or "
+                "split_bn='shared'"
             )
+        auxiliary = [norm for norm in norms if norm.split == 'aux']
         if not all(norm.training for norm in auxiliary):
             raise UserError(
                 "split_bn='aux' needs batch norms that train, but some are frozen: set "
