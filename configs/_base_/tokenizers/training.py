@@ -3,8 +3,6 @@ custom_imports = dict(imports=['projects.dat'], allow_failed_imports=False)
 default_scope = 'mmengine'
 randomness = dict(seed=0)
 env_cfg = dict(cudnn_benchmark=True)
-# Before its start step the discriminator has no gradient, which DDP must be told.
-find_unused_parameters = True
 
 train_dataloader = dict(
     batch_size=16,

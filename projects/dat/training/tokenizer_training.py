@@ -49,8 +49,8 @@ class TokenizerTraining(BaseModel):
         discriminator (dict | None): Arguments of ``PatchDiscriminator``. Defaults to None, no GAN.
         discriminator_weight (float): Of the adversarial gradient, as a share of the
             reconstruction's. Defaults to 0.75, as the published f8 tokenizer.
-        discriminator_start (int): Iteration from which the discriminator trains and counts.
-            Defaults to 0.
+        discriminator_start (int): Iteration from which the discriminator counts. It trains from the
+            first one: one that counts untrained is fooled at once and never learns. Defaults to 0.
         precision (str): 'fp32', or 'bf16' for everything but the nearest-code search and the sums
             of losses, under autocast. Defaults to 'fp32'.
     """
@@ -143,7 +143,7 @@ class TokenizerTraining(BaseModel):
         loss = parts['l1'] + self.lpips_weight * parts.get('lpips', 0)
         (gradient,) = torch.autograd.grad(loss, image)
         losses = dict(loss_commitment=self.commitment_weight * commitment)
-        if self._adversarial:
+        if self._discriminator_counts:
             with self._autocast(images):
                 parts['generator'] = -self._frozen_discriminator(image).float().mean()
             (adversarial,) = torch.autograd.grad(parts['generator'], image)
@@ -154,6 +154,7 @@ class TokenizerTraining(BaseModel):
             gradient = gradient + weight * adversarial
             loss = loss + weight * parts['generator']
             parts['generator_weight'] = weight
+        if self.discriminator is not None:
             with self._autocast(images):
                 logits = self.discriminator(torch.cat([images, image.detach()])).float()
             losses['loss_discriminator'] = hinge_loss(*logits.chunk(2))
@@ -161,7 +162,7 @@ class TokenizerTraining(BaseModel):
         return losses | {name: part.detach() for name, part in parts.items()}
 
     @property
-    def _adversarial(self) -> bool:
+    def _discriminator_counts(self) -> bool:
         if self.discriminator is None:
             return False
         iteration = MessageHub.get_current_instance().get_info('iter', 0)
