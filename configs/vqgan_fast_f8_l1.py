@@ -1,7 +1,7 @@
 # First half of the bundled tokenizer's training: L1 and commitment losses alone.
 #
 # Cost: 4,000 iterations of 16 crops, about half an hour of one CPU core.
-# Expected: 23.7 dB PSNR on COCO val2017 (100 images), 99 % of the words in use.
+# Expected: 23.7 dB PSNR on COCO val2017 (100 images), 99 % of the tokens in use.
 #   python tools/train_vqgan.py configs/vqgan_fast_f8_l1.py --train DIR [DIR ...] --val DIR
 _base_ = ['_base_/tokenizers/training.py']
 

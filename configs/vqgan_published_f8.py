@@ -1,4 +1,4 @@
-# The published f8 layout with 16,384 words, from scratch: the DAT paper's tokenizer on your images.
+# The published f8 layout, 16,384 tokens, from scratch: the DAT paper's tokenizer on your images.
 #
 # Reproduces: the architecture of openimages_f8_16384 (67.7 M parameters), not its weights.
 # Cost: 699 GFLOP to reconstruct one 256 x 256 image; meant for GPUs.

@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import projects.dat  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
+import projects.dat.register  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
 
 import torch  # noqa: E402
 from mmengine.config import Config  # noqa: E402
@@ -32,10 +32,10 @@ from projects.dat.benchmark.machine import describe  # noqa: E402
 from projects.dat.benchmark.report import terminal_text, write_report  # noqa: E402
 from projects.dat.benchmark.results import BenchmarkResult  # noqa: E402
 from projects.dat.benchmark.timing import Case, Timer, run_rounds  # noqa: E402
-from projects.dat.errors import UserError  # noqa: E402
+from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.tokenizer import Tokenizer  # noqa: E402
 from projects.dat.tokenizer.fidelity import precision_changes  # noqa: E402
-from projects.dat.training import cli  # noqa: E402
+from projects.dat.runtime import cli  # noqa: E402
 
 SEED = 0
 PRECISIONS = ('fp32', 'bf16', 'fp16')

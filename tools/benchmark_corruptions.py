@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
-import projects.dat  # noqa: E402, F401  # completes MMCV
+import projects.dat.register  # noqa: E402, F401  # completes MMCV
 from projects.dat.corruptions import BENCHMARK, CORRUPTIONS, SEVERITIES, corrupt  # noqa: E402
-from projects.dat.errors import UserError  # noqa: E402
-from projects.dat.training import cli  # noqa: E402
+from projects.dat.runtime import cli  # noqa: E402
+from projects.dat.runtime.errors import UserError  # noqa: E402
 
 
 def load_package():

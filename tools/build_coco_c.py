@@ -22,7 +22,7 @@ from pathlib import Path
 os.environ.update(OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1', MKL_NUM_THREADS='1')
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import projects.dat  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
+import projects.dat.register  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
 
 from projects.dat.corruptions.coco_c.builder import BuildReport, build  # noqa: E402
 from projects.dat.corruptions.names import (  # noqa: E402
@@ -37,8 +37,8 @@ from projects.dat.corruptions.coco_c.shard import Shard, rank_and_world  # noqa:
 from projects.dat.corruptions.coco_c.source import read_source  # noqa: E402
 from projects.dat.corruptions.coco_c.tree import ENDINGS, read_manifest  # noqa: E402
 from projects.dat.corruptions.coco_c.verifier import verify  # noqa: E402
-from projects.dat.errors import UserError  # noqa: E402
-from projects.dat.training import cli  # noqa: E402
+from projects.dat.runtime.errors import UserError  # noqa: E402
+from projects.dat.runtime import cli  # noqa: E402
 
 JPEG_QUALITY = 95
 

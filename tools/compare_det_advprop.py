@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import projects.dat  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
+import projects.dat.register  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
 
 import torch  # noqa: E402
 from mmengine.config import Config  # noqa: E402
@@ -25,13 +25,13 @@ from mmengine.registry import HOOKS, MODELS, init_default_scope  # noqa: E402
 from mmengine.runner import set_random_seed  # noqa: E402
 
 from projects.dat.corruptions import expand  # noqa: E402
-from projects.dat.errors import UserError  # noqa: E402
+from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.evaluation.comparison_report import write_report  # noqa: E402
 from projects.dat.evaluation.results import RobustnessResult  # noqa: E402
 from projects.dat.evaluation.robustness import cells_of  # noqa: E402
-from projects.dat.files import replacing  # noqa: E402
+from projects.dat.runtime.files import replacing  # noqa: E402
 from projects.dat.training import apply_adversarial, cli  # noqa: E402
-from projects.dat.training.data_root import set_data_root  # noqa: E402
+from projects.dat.runtime.config import set_data_root  # noqa: E402
 from tools.test_coco_c import add_evaluation_arguments, choose_images  # noqa: E402
 
 FRAGMENTS = ROOT / 'configs' / '_base_' / 'attacks'

@@ -17,7 +17,7 @@ from projects.dat.evaluation.comparison import (  # noqa: E402
 )
 from projects.dat.evaluation.comparison_report import terminal_text, write_report  # noqa: E402
 from projects.dat.evaluation.results import RobustnessResult  # noqa: E402
-from projects.dat.training import cli  # noqa: E402
+from projects.dat.runtime import cli  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

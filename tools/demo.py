@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import projects.dat  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
+import projects.dat.register  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
 
 import matplotlib  # noqa: E402
 
@@ -31,7 +31,7 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.registry import VISUALIZERS  # noqa: E402
 from torchvision.utils import make_grid, save_image  # noqa: E402
 
-from projects.dat.training import cli  # noqa: E402
+from projects.dat.runtime import cli  # noqa: E402
 from tools.make_demo_data import make_demo_data  # noqa: E402
 
 CONFIG = ROOT / 'configs' / 'efficientdet_demo.py'
@@ -68,7 +68,7 @@ def read_scalars(run: Path) -> tuple[list[dict], list[dict]]:
 
 
 def draw_curves(training: list[dict], validation: list[dict], path: Path) -> None:
-    """Loss, share of changed words and mAP_50 over the run."""
+    """Loss, share of changed tokens and mAP_50 over the run."""
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.5), layout='constrained')
     steps = [x['step'] for x in training]
     axes[0].plot(steps, [x['loss'] for x in training], label='total')
@@ -76,11 +76,11 @@ def draw_curves(training: list[dict], validation: list[dict], path: Path) -> Non
     axes[0].plot(steps, [x['loss_bbox'] for x in training], label='boxes')
     axes[0].set(title='training loss, clean and adversarial', xlabel='iteration', ylim=(0, None))
     axes[0].legend()
-    attacked = [x for x in training if 'attack/code_change' in x]
+    attacked = [x for x in training if 'attack/token_change' in x]
     steps = [x['step'] for x in attacked]
-    axes[1].plot(steps, [100 * x['attack/code_change'] for x in attacked])
+    axes[1].plot(steps, [100 * x['attack/token_change'] for x in attacked])
     axes[1].axhline(3.8, color='gray', linestyle=':', label='target')
-    axes[1].set(title='words changed by the attack, %', xlabel='iteration', ylim=(0, None))
+    axes[1].set(title='tokens changed by the attack, %', xlabel='iteration', ylim=(0, None))
     axes[1].legend()
     steps = [x['step'] for x in validation]
     axes[2].plot(steps, [x['coco/bbox_mAP_50'] for x in validation], 'o-')
@@ -126,8 +126,8 @@ def main() -> None:
     print(f'\nbbox_mAP_50 of DAT on held-out images: {validation[-1]["coco/bbox_mAP_50"]:.3f}')
     for name, what in (
         ('checkpoint.pth', 'the detector trained with DAT'),
-        ('curves.png', 'its loss, changed words and mAP_50 over the run'),
-        ('attack.png', 'clean, reconstruction, adversarial, difference, changed words'),
+        ('curves.png', 'its loss, changed tokens and mAP_50 over the run'),
+        ('attack.png', 'clean, reconstruction, adversarial, difference, changed tokens'),
         ('detections.png', 'its detections on validation images'),
         ('comparison', 'plain, Det-AdvProp and DAT: tables, plots, logs and configs of the runs'),
     ):

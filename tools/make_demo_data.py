@@ -20,7 +20,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from projects.dat.errors import UserError  # noqa: E402
+from projects.dat.runtime.errors import UserError  # noqa: E402
 from tools.demo_objects import CLASSES, draw_object  # noqa: E402
 
 PHOTOGRAPHS = {

@@ -27,20 +27,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import projects.dat  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
+import projects.dat.register  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
 
 from mmengine.dist import is_main_process  # noqa: E402
 
 from projects.dat.corruptions import (  # noqa: E402
     CHANNEL_ORDERS, CORRUPTIONS, SETS, SEVERITIES, expand,
 )
-from projects.dat.errors import UserError  # noqa: E402
+from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.evaluation.identity import check_same, identity  # noqa: E402
 from projects.dat.evaluation.images import OnTheFly, Tree  # noqa: E402
 from projects.dat.evaluation.report import format_result  # noqa: E402
 from projects.dat.evaluation.results import RobustnessResult  # noqa: E402
 from projects.dat.evaluation.robustness import cells_of, evaluate  # noqa: E402
-from projects.dat.training import cli  # noqa: E402
+from projects.dat.runtime import cli  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,6 +1,6 @@
 """Score a tokenizer on images: `python tools/test_vqgan.py fast_f8_8192 --val DIR`.
 
-Prints PSNR, LPIPS and the share of words in use, on center crops; the work folder gets a picture.
+Prints PSNR, LPIPS and the share of tokens in use, on center crops; the work folder gets a picture.
 """
 
 import argparse
@@ -10,12 +10,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import projects.dat  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
+import projects.dat.register  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
 
 from mmengine.runner import Runner  # noqa: E402
 
-from projects.dat.errors import UserError  # noqa: E402
-from projects.dat.training import cli  # noqa: E402
+from projects.dat.runtime.errors import UserError  # noqa: E402
+from projects.dat.runtime import cli  # noqa: E402
 
 SMALLEST = 16  # that LPIPS can halve four times
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import projects.dat  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
+import projects.dat.register  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
 
 from mmengine.config import Config  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-from projects.dat.errors import UserError  # noqa: E402
-from projects.dat.training import cli  # noqa: E402
+from projects.dat.runtime.errors import UserError  # noqa: E402
+from projects.dat.runtime import cli  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

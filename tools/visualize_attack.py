@@ -2,7 +2,7 @@
 
 `python tools/visualize_attack.py configs/dat_efficientdet_512.py CHECKPOINT IMAGE [IMAGE ...]`
 
-One row an image: clean, reconstruction, adversarial, amplified difference, changed words. For
+One row an image: clean, reconstruction, adversarial, amplified difference, changed tokens. For
 box detectors. No annotations are needed: what the model detects with a score of at least --score is
 what the attack turns it away from.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import projects.dat  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
+import projects.dat.register  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
 
 import torch  # noqa: E402
 from mmcv.transforms import Compose  # noqa: E402
@@ -24,9 +24,9 @@ from mmengine.registry import HOOKS  # noqa: E402
 from mmengine.structures import InstanceData  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from projects.dat.errors import UserError  # noqa: E402
+from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.training import Adversary, cli  # noqa: E402
-from projects.dat.training.preflight.weights import check_load_from  # noqa: E402
+from projects.dat.runtime.preflight.weights import check_load_from  # noqa: E402
 from projects.dat.training.visualization import COLUMNS, attack_sheet  # noqa: E402
 
 

@@ -1,6 +1,6 @@
 # What every run shares: registration, logs, checkpoints, seed.
 default_scope = 'mmdet'
-custom_imports = dict(imports=['projects.dat'], allow_failed_imports=False)
+custom_imports = dict(imports=['projects.dat.register'], allow_failed_imports=False)
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),

@@ -3,46 +3,46 @@ import math
 import pytest
 import torch
 
-from projects.dat.attacks import CodeChangeController
+from projects.dat.attacks import TokenChangeController
 
 CPU = torch.device('cpu')
 USED = torch.tensor(False)
 
 
-def simulate(controller, batches, noise=0.3, words=None, seed=0):
-    """Code changes of a run in which alpha 0.1 changes 3.8 % of the words on average."""
+def simulate(controller, batches, noise=0.3, tokens=None, seed=0):
+    """Code changes of a run in which alpha 0.1 changes 3.8 % of the tokens on average."""
     generator = torch.Generator().manual_seed(seed)
     changes = []
     for _ in range(batches):
         spread = torch.exp(noise * torch.randn((), generator=generator) - noise**2 / 2)
         rate = (0.038 * (controller.alpha(CPU) / 0.1) ** 0.9 * spread).clamp(max=1)
-        if words:
-            rate = torch.binomial(torch.tensor(float(words)), rate, generator=generator) / words
+        if tokens:
+            rate = torch.binomial(torch.tensor(float(tokens)), rate, generator=generator) / tokens
         controller.update(rate, USED)
         changes.append(rate.item())
     return changes
 
 
 @pytest.mark.parametrize('start', [0.001, 0.03, 0.1, 0.3, 10.0])
-@pytest.mark.parametrize('noise, words', [(0.0, None), (0.3, None), (0.6, None), (0.3, 64)])
-def test_reaches_the_target_from_far_and_stays(start, noise, words):
-    controller = CodeChangeController(alpha=start)
-    simulate(controller, 60, noise, words)
+@pytest.mark.parametrize('noise, tokens', [(0.0, None), (0.3, None), (0.6, None), (0.3, 64)])
+def test_reaches_the_target_from_far_and_stays(start, noise, tokens):
+    controller = TokenChangeController(alpha=start)
+    simulate(controller, 60, noise, tokens)
     assert abs(math.log(controller.alpha(CPU).item() / 0.1)) < 0.8
-    changes = simulate(controller, 400, noise, words, seed=1)
+    changes = simulate(controller, 400, noise, tokens, seed=1)
     assert sum(changes) / len(changes) == pytest.approx(0.038, rel=0.1)
 
 
 @pytest.mark.parametrize('change, ratio', [(0.038, 1.0), (0.0, math.exp(0.2)), (1.0, 0.5)])
 def test_update_rule(change, ratio):
-    controller = CodeChangeController(alpha=0.1)
+    controller = TokenChangeController(alpha=0.1)
     controller.update(torch.tensor(change), USED)
     assert controller.alpha(CPU).item() == pytest.approx(0.1 * ratio)
 
 
 @pytest.mark.parametrize('change, limit', [(0.0, 0.15), (1.0, 0.05)])
 def test_limits_hold(change, limit):
-    controller = CodeChangeController(alpha=0.1, limits=(0.05, 0.15))
+    controller = TokenChangeController(alpha=0.1, limits=(0.05, 0.15))
     for _ in range(20):
         controller.update(torch.tensor(change), USED)
     assert controller.alpha(CPU).item() == pytest.approx(limit)
@@ -50,21 +50,21 @@ def test_limits_hold(change, limit):
 
 @pytest.mark.parametrize('change', [0.0, 1.0, float('nan')])
 def test_skipped_batch_changes_nothing(change):
-    controller = CodeChangeController(alpha=0.1)
+    controller = TokenChangeController(alpha=0.1)
     before = controller.log_alpha.clone()
     controller.update(torch.tensor(change), torch.tensor(True))
     assert torch.equal(controller.log_alpha, before)
 
 
 def test_restored_controller_goes_on_alike():
-    controller, restored = CodeChangeController(alpha=1.0), CodeChangeController()
+    controller, restored = TokenChangeController(alpha=1.0), TokenChangeController()
     simulate(controller, 7)
     restored.load_state_dict(controller.state_dict())
     assert simulate(restored, 20) == simulate(controller, 20)
 
 
 def test_state_is_a_snapshot():
-    controller = CodeChangeController()
+    controller = TokenChangeController()
     state = controller.state_dict()
     controller.log_alpha.add_(1)
     assert state['log_alpha'].exp().item() == pytest.approx(0.1)
@@ -82,4 +82,4 @@ def test_state_is_a_snapshot():
 )
 def test_bad_settings_are_named(settings, named):
     with pytest.raises(ValueError, match=named):
-        CodeChangeController(**settings)
+        TokenChangeController(**settings)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from projects.dat.attacks import CodeChangeController, DiscreteAttack
+from projects.dat.attacks import DiscreteAttack, TokenChangeController
 
 ALGORITHM_1 = dict(variant='paper', norm='L2', alpha=0.5)
 VARIANTS = pytest.mark.parametrize('variant', ['paper', 'released'])
@@ -60,7 +60,7 @@ def test_attack_is_the_published_algorithm(tokenizer, images, objective, setting
     base = images if settings['variant'] == 'paper' else result.reconstruction
     lengths = (point - base).double().flatten(1).norm(dim=1)
     expected = {
-        'attack/code_change': share,
+        'attack/token_change': share,
         'attack/objective_before': objective(result.reconstruction).item(),
         'attack/step_norm': lengths.mean().item(),
         'attack/alpha': settings['alpha'],
@@ -82,7 +82,7 @@ def test_alpha_zero_changes_no_word_in_the_paper_and_some_in_the_released_code(
     tokenizer, images, objective
 ):
     paper = DiscreteAttack(tokenizer, 'paper', alpha=0.0)(images, objective)
-    assert paper.stats['attack/code_change'] == 0 and not paper.changed.any()
+    assert paper.stats['attack/token_change'] == 0 and not paper.changed.any()
     assert torch.equal(paper.images, tokenizer.reconstruct(images))
     released = DiscreteAttack(tokenizer, 'released', alpha=0.0)(images, objective)
     twice = tokenizer.reconstruct(tokenizer.reconstruct(images))
@@ -120,7 +120,7 @@ def test_mask_keeps_pixels_and_counts_only_allowed_words(
     allowed[1, :, 4:] = False
     assert result.changed[allowed].any() and not result.changed[~allowed].any()
     share = result.changed.sum().item() / allowed.sum().item()
-    assert result.stats['attack/code_change'].item() == pytest.approx(share)
+    assert result.stats['attack/token_change'].item() == pytest.approx(share)
 
 
 def test_the_step_is_as_long_as_the_masks_part_of_the_frame_allows(tokenizer, objective, mask):
@@ -142,11 +142,11 @@ def test_non_finite_batch_becomes_its_reconstruction(
             return loss + (x[0, 0, 0, 0] * 0).sqrt()
         return loss * (float('nan') if what == 'loss nan' else float('inf'))
 
-    controller = CodeChangeController(alpha=0.5) if variant == 'paper' else None
+    controller = TokenChangeController(alpha=0.5) if variant == 'paper' else None
     attack = DiscreteAttack(tokenizer, variant, alpha=0.5, steps=steps, controller=controller)
     result = attack(images, broken)
     assert torch.equal(result.images, tokenizer.reconstruct(images))
-    assert result.stats['attack/skipped'] == 1 and result.stats['attack/code_change'] == 0
+    assert result.stats['attack/skipped'] == 1 and result.stats['attack/token_change'] == 0
     assert objective.calls == steps
     assert controller is None or controller.alpha(images.device).item() == pytest.approx(0.5)
     assert attack(images, objective).stats['attack/skipped'] == 0
@@ -195,17 +195,17 @@ def test_random_start_repeats_with_the_seed_and_its_state(tokenizer, images, obj
 
 
 def test_controller_takes_over_alpha_and_scales_eps_with_it(tokenizer, images, objective):
-    controller = CodeChangeController(target=0.5, alpha=0.2)
+    controller = TokenChangeController(target=0.5, alpha=0.2)
     attack = DiscreteAttack(tokenizer, alpha=0.1, eps=0.05, controller=controller)
     images = 0.25 + images / 2
     result = attack(images, objective)
     assert result.stats['attack/alpha'].item() == pytest.approx(0.2)
     assert result.stats['attack/step_norm'].item() == pytest.approx(0.1, rel=1e-4)
-    assert result.stats['attack/code_change'] < 0.5
+    assert result.stats['attack/token_change'] < 0.5
     again = attack(images, objective)
     assert again.stats['attack/alpha'] > result.stats['attack/alpha']
 
-    restored = DiscreteAttack(tokenizer, alpha=0.1, eps=0.05, controller=CodeChangeController(0.5))
+    restored = DiscreteAttack(tokenizer, alpha=0.1, eps=0.05, controller=TokenChangeController(0.5))
     restored.load_state_dict(attack.state_dict())
     ours, theirs = attack(images, objective), restored(images, objective)
     assert torch.equal(ours.stats['attack/alpha'], theirs.stats['attack/alpha'])
@@ -213,13 +213,13 @@ def test_controller_takes_over_alpha_and_scales_eps_with_it(tokenizer, images, o
 
 def test_controller_brings_a_tokenizer_to_the_target(tokenizer):
     generator = torch.Generator().manual_seed(0)
-    attack = DiscreteAttack(tokenizer, controller=CodeChangeController(alpha=0.01))
+    attack = DiscreteAttack(tokenizer, controller=TokenChangeController(alpha=0.01))
     changes = []
     for _ in range(90):
         images = torch.rand(2, 3, 40, 40, generator=generator)
         weight = torch.randn(3, 40, 40, generator=generator)
         result = attack(images, lambda x, weight=weight: (x * weight).sum())
-        changes.append(result.stats['attack/code_change'].item())
+        changes.append(result.stats['attack/token_change'].item())
     assert np.mean(changes[30:]) == pytest.approx(0.038, rel=0.15)
 
 
@@ -247,7 +247,7 @@ def test_objective_runs_in_the_callers_autocast_and_the_tokenizer_in_its_own_pre
 
 def test_half_of_a_controller_is_refused(tokenizer):
     plain = DiscreteAttack(tokenizer)
-    controlled = DiscreteAttack(tokenizer, controller=CodeChangeController())
+    controlled = DiscreteAttack(tokenizer, controller=TokenChangeController())
     for attack, other in ((plain, controlled), (controlled, plain)):
         with pytest.raises(ValueError, match='controller'):
             attack.load_state_dict(other.state_dict())
@@ -262,8 +262,8 @@ def test_half_of_a_controller_is_refused(tokenizer):
         (dict(variant='released', random_start=0.8), 'eps'),
         (dict(alpha=-0.1), 'step size'),
         (dict(steps=0), 'steps'),
-        (dict(alpha=0.0, eps=0.1, controller=CodeChangeController()), 'alpha'),
-        (dict(variant='released', controller=CodeChangeController()), 'fixed alpha'),
+        (dict(alpha=0.0, eps=0.1, controller=TokenChangeController()), 'alpha'),
+        (dict(variant='released', controller=TokenChangeController()), 'fixed alpha'),
     ],
 )
 def test_bad_settings_are_named(settings, named):

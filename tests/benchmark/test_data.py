@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from projects.dat.benchmark.data import load_images, make_batch, make_images
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
 
 def test_images_and_boxes():

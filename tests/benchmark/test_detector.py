@@ -10,7 +10,7 @@ from projects.dat.benchmark.cases import make_cases
 from projects.dat.benchmark.data import make_batch, make_images
 from projects.dat.benchmark.detector import ATTACK, Detector, check_sizes
 from projects.dat.benchmark.results import BASE, PARTS, PLAIN, RECIPE, STEP
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 from projects.dat.tokenizer import FastVQGAN, Tokenizer
 from projects.dat.training import apply_adversarial
 from projects.dat.training.split_bn import split_batch_norms
@@ -24,7 +24,7 @@ class Watched(Tokenizer):
     """Notes its calls."""
 
     def __init__(self):
-        super().__init__(FastVQGAN(width=8, num_codes=64))
+        super().__init__(FastVQGAN(width=8, num_tokens=64))
         self.calls = []
 
     def tokenize(self, images):

@@ -10,7 +10,7 @@ from projects.dat.benchmark.data import make_batch, make_images
 from projects.dat.benchmark.recipe import (
     PublishedRecipe,
     matrix_bytes,
-    nearest_words,
+    nearest_tokens,
     reconstruct,
 )
 from projects.dat.tokenizer import VQGAN, FastVQGAN, Tokenizer, nearest_codes
@@ -43,14 +43,14 @@ class Detector(BaseModel):
 def make_network(kind):
     torch.manual_seed(0)
     if kind == 'fast':
-        network = FastVQGAN(width=8, num_codes=64)
+        network = FastVQGAN(width=8, num_tokens=64)
     else:
         network = VQGAN(
             ch=32, ch_mult=(1, 1), num_res_blocks=1, attention=(False, True), z_channels=4,
-            num_codes=64, embed_dim=4,
+            num_tokens=64, embed_dim=4,
         )
     network.eval().requires_grad_(False)
-    # Words where the encoder's outputs are, so that many are used.
+    # Tokens where the encoder's outputs are, so that many are used.
     outputs = network.encode(torch.rand(2, 3, 64, 64))
     mean, std = (f(outputs, dim=(0, 2, 3)) for f in (torch.mean, torch.std))
     network.quantize.embedding.weight.copy_(mean + 2 * std * torch.randn(64, 4))
@@ -75,7 +75,7 @@ def test_words_are_the_fast_searchs():
     torch.manual_seed(0)
     vectors, codebook = torch.randn(3, 8, 8, 4), torch.randn(500, 4)
     expected = nearest_codes(vectors.view(-1, 4), codebook).view(3, 8, 8)
-    assert torch.equal(nearest_words(vectors, codebook), expected)
+    assert torch.equal(nearest_tokens(vectors, codebook), expected)
 
 
 def test_the_gradient_is_the_fast_paths(images):
@@ -95,7 +95,7 @@ def test_the_gradient_is_the_fast_paths(images):
     losses = adversarial(**adversarial.data_preprocessor(data, True), mode='loss')
     adversarial.parse_losses(losses)[0].backward()
 
-    assert adversary.stats['attack/code_change'] > 0
+    assert adversary.stats['attack/token_change'] > 0
     for own, fast in zip(plain.parameters(), adversarial.parameters(), strict=True):
         torch.testing.assert_close(own.grad, 2 * fast.grad, rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(plain.conv.weight, before - 0.1 * plain.conv.weight.grad)
@@ -132,7 +132,7 @@ def test_a_step_is_three_forward_passes(images):
 @pytest.mark.parametrize(
     'kind, size, batch, expected',
     [
-        # 64 words, 8 x 8 positions: 3 matrices of 2 * 64 by 64 floats.
+        # 64 tokens, 8 x 8 positions: 3 matrices of 2 * 64 by 64 floats.
         ('fast', 64, 2, 3 * 2 * 64 * 64 * 4),
         # 32 x 32 positions and attention: 2 matrices of 1024 by 1024 exceed 3 of 1024 by 64.
         ('vqgan', 64, 1, 2 * 1024 * 1024 * 4),

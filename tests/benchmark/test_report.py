@@ -6,7 +6,7 @@ from PIL import Image
 from projects.dat.benchmark import plots, tables
 from projects.dat.benchmark.report import terminal_text, write_report
 from projects.dat.benchmark.results import BASE, BOUND, PLAIN, RECIPE
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 from tests.benchmark.samples import FAST, make_result
 
 CONSTANTS = ('bound, 8/3', PLAIN)
@@ -78,7 +78,7 @@ def test_changes_of_a_precision():
     result = make_result()
     assert tables.change_table(result) is None and 'Changes' not in terminal_text(result)
     changes = dict(
-        encode_changed_codes=0.0312, decode_changed_codes=0.005, decode_mean_change=0.21,
+        encode_changed_tokens=0.0312, decode_changed_tokens=0.005, decode_mean_change=0.21,
         decode_max_change=7.25,
     )
     result.precision_changes = [dict(row='fast bf16', size=256, images=8, **changes)]

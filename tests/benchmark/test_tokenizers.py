@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from projects.dat.benchmark import tokenizers
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 from projects.dat.tokenizer import FastVQGAN, write_state_dict
 
 FIXTURES = Path(__file__).parents[1] / 'fixtures'
@@ -20,7 +20,7 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def tiny(tmp_path):
     path = tmp_path / 'tiny.safetensors'
-    write_state_dict(FastVQGAN(width=8, num_codes=64).state_dict(), path, {})
+    write_state_dict(FastVQGAN(width=8, num_tokens=64).state_dict(), path, {})
     return str(path)
 
 
@@ -36,7 +36,7 @@ def test_the_published_layout_without_its_file():
 
 def test_the_published_file_where_it_is_at_hand(cache, tiny):
     cache.mkdir(parents=True)
-    state_dict = FastVQGAN(width=8, num_codes=32).state_dict()
+    state_dict = FastVQGAN(width=8, num_tokens=32).state_dict()
     torch.save(state_dict, cache / 'vqgan_openimages_f8_16384.ckpt')
     assert not tokenizers.is_random('published')
     assert len(tokenizers.load('published', 'fp32', seed=0).codebook) == 32

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from projects.dat.corruptions import CORRUPTIONS, corrupt, weather
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 from tests.fixtures.make_corruption_fixtures import DIGESTS, cases, digest, picture
 
 CASES = cases()

@@ -6,9 +6,9 @@ import pytest
 import skimage.data
 from mmdet.registry import TRANSFORMS
 
-from projects.dat.corruptions import CORRUPTIONS, corrupt, image_seed
+from projects.dat.corruptions import CORRUPTIONS, corrupt, hash_seed
 from projects.dat.corruptions.transform import CorruptImage
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
 # What a corruption of BGR turned to RGB, and one of RGB, have in common for the same seed.
 SAME = {
@@ -29,7 +29,7 @@ def run(image, name, img_id=5, **options):
 
 
 def test_bgr_goes_in_as_it_is_and_rgb_is_turned(image):
-    seed = image_seed(7, 5, 'frost', 3)
+    seed = hash_seed(7, 5, 'frost', 3)
     assert np.array_equal(run(image, 'frost', seed=7), corrupt(image, 'frost', 3, seed))
     rgb = np.ascontiguousarray(image[..., ::-1])
     turned = run(image, 'frost', seed=7, channel_order='rgb')
@@ -64,7 +64,7 @@ def test_after_mmdetections_loader(tmp_path, image, options):
     loader = TRANSFORMS.build(dict(type='LoadImageFromFile', **options))
     step = TRANSFORMS.build(dict(type='CorruptImage', corruption='fog', severity=2))
     loaded = loader(dict(img_path=file, img_id=3))
-    expected = corrupt(loaded['img'].astype(np.uint8), 'fog', 2, image_seed(0, 3, 'fog', 2))
+    expected = corrupt(loaded['img'].astype(np.uint8), 'fog', 2, hash_seed(0, 3, 'fog', 2))
     dtype = loaded['img'].dtype
     found = step(loaded)['img']
     assert found.dtype == dtype and found.shape == (64, 90, 3) and found.flags.c_contiguous
@@ -73,7 +73,7 @@ def test_after_mmdetections_loader(tmp_path, image, options):
 
 def test_grayscale_is_turned_as_well():
     image = np.tile(np.arange(64, dtype=np.uint8), (48, 1))
-    rgb = corrupt(image, 'spatter', 4, image_seed(0, 1, 'spatter', 4))
+    rgb = corrupt(image, 'spatter', 4, hash_seed(0, 1, 'spatter', 4))
     step = CorruptImage('spatter', 4, channel_order='rgb')
     assert np.array_equal(step(dict(img=image, img_id=1))['img'], rgb[..., ::-1])
 

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 CLASSES = ('red', 'blue')
 CONFIG = """
-custom_imports = dict(imports=['projects.dat'])
+custom_imports = dict(imports=['projects.dat.register'])
 default_scope = 'mmdet'
 model = dict(type='BrightBoxes', data_preprocessor=dict(type='DetDataPreprocessor'))
 data_root = '{root}/'

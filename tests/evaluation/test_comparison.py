@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 
 from projects.dat.corruptions.names import BENCHMARK, GROUPS, HOLDOUT
-from projects.dat.errors import UserError
 from projects.dat.evaluation.comparison import Comparison, check_comparable
+from projects.dat.runtime.errors import UserError
 from tests.evaluation.comparison_case import make_result, matrix
 
 

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from projects.dat.corruptions.names import HOLDOUT
-from projects.dat.errors import UserError
 from projects.dat.evaluation import write_report
+from projects.dat.runtime.errors import UserError
 from tests.evaluation.comparison_case import make_result
 
 NAMES = ['plain', 'det-advprop', 'dat']

@@ -128,7 +128,7 @@ def test_no_point_without_clean_images_or_benchmark_cells(changes):
     [
         (NAMES, 'full'),
         (['x' * 70 + str(i) for i in range(6)], 'small'),
-        (['_hidden', 'two words and $x_{$', r'back\slash $'], 'one cell'),
+        (['_hidden', 'two tokens and $x_{$', r'back\slash $'], 'one cell'),
     ],
 )
 def test_pictures_have_content_and_no_overlaps(draw, names, grid):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from projects.dat.corruptions.names import BENCHMARK, GROUPS, HOLDOUT, SEVERITIES
-from projects.dat.errors import UserError
 from projects.dat.evaluation.report import format_result
 from projects.dat.evaluation.results import RobustnessResult
+from projects.dat.runtime.errors import UserError
 
 GRID = list(product(BENCHMARK, SEVERITIES))
 

@@ -19,7 +19,7 @@ from projects.dat.tokenizer import (
 @pytest.fixture(scope='module')
 def weights():
     torch.manual_seed(0)
-    return FastVQGAN(width=8, num_codes=16).state_dict()
+    return FastVQGAN(width=8, num_tokens=16).state_dict()
 
 
 def save(path, weights):

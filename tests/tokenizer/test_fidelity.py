@@ -8,7 +8,7 @@ from projects.dat.tokenizer.fidelity import precision_changes
 @pytest.fixture(scope='module')
 def tokenizer():
     torch.manual_seed(0)
-    network = FastVQGAN(width=16, num_codes=256)
+    network = FastVQGAN(width=16, num_tokens=256)
     network.quantize.embedding.weight.data.normal_(std=0.3)
     return Tokenizer(network, micro_batch=2)
 
@@ -38,10 +38,10 @@ def test_figures_are_what_they_are_called(tokenizer, images):
     exact, changed = (t.detokenize(tokens, (60, 72)) for t in (tokenizer, lower))
     difference = 255 * (exact - changed).abs()
     expected = {
-        'encode_changed_codes': (lower.tokenize(images) != tokens).float().mean(),
+        'encode_changed_tokens': (lower.tokenize(images) != tokens).float().mean(),
         'decode_mean_change': difference.mean(),
         'decode_max_change': difference.max(),
-        'decode_changed_codes': (tokenizer.tokenize(exact) != tokenizer.tokenize(changed))
+        'decode_changed_tokens': (tokenizer.tokenize(exact) != tokenizer.tokenize(changed))
         .float()
         .mean(),
     }

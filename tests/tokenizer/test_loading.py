@@ -38,7 +38,7 @@ class Server:
 def content():
     torch.manual_seed(0)
     buffer = io.BytesIO()
-    torch.save(FastVQGAN(width=8, num_codes=16).state_dict(), buffer)
+    torch.save(FastVQGAN(width=8, num_tokens=16).state_dict(), buffer)
     return buffer.getvalue()
 
 

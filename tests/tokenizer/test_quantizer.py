@@ -12,9 +12,9 @@ from projects.dat.tokenizer import EMAQuantizer
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def make(num_codes=4, dim=2, **options):
+def make(num_tokens=4, dim=2, **options):
     torch.manual_seed(0)
-    return EMAQuantizer(nn.Parameter(torch.zeros(num_codes, dim)), **options)
+    return EMAQuantizer(nn.Parameter(torch.zeros(num_tokens, dim)), **options)
 
 
 def grid(vectors):
@@ -26,13 +26,13 @@ def test_gradient_passes_straight_through():
     quantizer = make().eval()
     quantizer.codebook.data = torch.eye(4)[:, :2] * 3
     z = grid(torch.tensor([[2.0, 0.5], [0.1, 4.0]])).requires_grad_()
-    words, commitment, indices = quantizer(z)
+    tokens, commitment, indices = quantizer(z)
     assert indices.flatten().tolist() == [0, 1]
-    assert torch.equal(words.detach(), grid(torch.tensor([[3.0, 0.0], [0.0, 3.0]])))
+    assert torch.equal(tokens.detach(), grid(torch.tensor([[3.0, 0.0], [0.0, 3.0]])))
     # Mean over elements of the squared distances 1, 0.25, 0.01 and 1.
     assert commitment.item() == pytest.approx((1 + 0.25 + 0.01 + 1) / 4)
-    weights = torch.randn_like(words)
-    (gradient,) = torch.autograd.grad((words * weights).sum(), z)
+    weights = torch.randn_like(tokens)
+    (gradient,) = torch.autograd.grad((tokens * weights).sum(), z)
     assert torch.equal(gradient, weights)
 
 
@@ -41,7 +41,7 @@ def test_the_codebook_is_not_the_optimizers():
 
 
 def test_the_first_batch_places_the_words_on_data():
-    quantizer = make(num_codes=16)
+    quantizer = make(num_tokens=16)
     vectors = 5 + torch.randn(200, 2)
     quantizer(grid(vectors))
     low, high = vectors.amin(0) - 0.01, vectors.amax(0) + 0.01
@@ -50,7 +50,7 @@ def test_the_first_batch_places_the_words_on_data():
 
 
 def test_words_converge_to_the_means_of_clusters():
-    quantizer = make(num_codes=16, decay=0.8)
+    quantizer = make(num_tokens=16, decay=0.8)
     centers = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0], [9.0, 9.0]])
     for _ in range(100):
         quantizer(grid(centers.repeat(50, 1) + 0.1 * torch.randn(200, 2)))
@@ -59,7 +59,7 @@ def test_words_converge_to_the_means_of_clusters():
 
 
 def test_dead_words_are_restarted():
-    quantizer = make(num_codes=8, decay=0.5)
+    quantizer = make(num_tokens=8, decay=0.5)
     quantizer(grid(torch.randn(500, 2)))
     quantizer.codebook.data[3] = 1e6
     for _ in range(20):
@@ -93,7 +93,7 @@ torch.manual_seed(rank)
 quantizer = EMAQuantizer(nn.Parameter(torch.zeros(16, 2)), decay=0.8)
 for _ in range(5):
     quantizer(torch.randn(1, 2, 8, 8) + 3 * rank)
-print(f'words {quantizer.codebook.flatten().tolist()} {quantizer.uses.sum().item():.4f}\\n', end='')
+print(f'got {quantizer.codebook.flatten().tolist()} {quantizer.uses.sum().item():.4f}\\n', end='')
 """
 
 
@@ -108,8 +108,8 @@ def test_two_processes_share_their_words(tmp_path):
         env=os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    first, second = [line for line in result.stdout.splitlines() if line.startswith('words')]
+    first, second = [line for line in result.stdout.splitlines() if line.startswith('got')]
     assert first == second
     values = [float(v) for v in first[first.index('[') + 1 : first.index(']')].split(',')]
-    # Words on the vectors of both ranks, which lie around 0 and around 3.
+    # Tokens on the vectors of both ranks, which lie around 0 and around 3.
     assert min(values) < 0.5 and max(values) > 2.5

@@ -26,7 +26,7 @@ def network(request):
     """Small, with random weights, of either layout."""
     torch.manual_seed(0)
     if request.param == 'fast':
-        network = FastVQGAN(width=16, num_codes=64)
+        network = FastVQGAN(width=16, num_tokens=64)
     else:
         network = VQGAN(
             ch=32,
@@ -34,7 +34,7 @@ def network(request):
             num_res_blocks=1,
             attention=(False, False, True),
             z_channels=4,
-            num_codes=64,
+            num_tokens=64,
             embed_dim=4,
         )
     network.quantize.embedding.weight.data.normal_()
@@ -43,11 +43,11 @@ def network(request):
 
 @torch.no_grad()
 def plain(network, images):
-    """Words and reconstruction in the plainest way: fp32, contiguous, all distances."""
+    """Tokens and reconstruction in the plainest way: fp32, contiguous, all distances."""
     z = network.encode(images)
     codebook = network.quantize.embedding.weight
-    words = z.movedim(1, -1)
-    tokens = (words[..., None, :] - codebook).square().sum(-1).argmin(-1)
+    tokens = z.movedim(1, -1)
+    tokens = (tokens[..., None, :] - codebook).square().sum(-1).argmin(-1)
     return tokens, network.decode(codebook[tokens].movedim(-1, 1)).clamp(0, 1)
 
 
@@ -142,7 +142,7 @@ def test_parts_in_precisions_of_their_own(network):
 
 
 def test_images_enter_and_leave_in_fp32(network):
-    """Of two pictures that bf16 cannot tell apart at 0..1, but can around zero, words differ."""
+    """Of two pictures that bf16 cannot tell apart at 0..1, but can around zero, tokens differ."""
     bf16 = Tokenizer(network, 'bf16')
     seen = []
     bf16.copies['bf16'].encoder.register_forward_hook(lambda m, args, out: seen.append(args[0]))
@@ -154,14 +154,14 @@ def test_images_enter_and_leave_in_fp32(network):
 
 
 def test_fp16_is_for_gpus():
-    tokenizer = Tokenizer(FastVQGAN(width=8, num_codes=8), dict(encode='fp16', decode='fp32'))
+    tokenizer = Tokenizer(FastVQGAN(width=8, num_tokens=8), dict(encode='fp16', decode='fp32'))
     with pytest.raises(ValueError, match='expected encode on the CPU in fp32 or bf16, got fp16'):
         tokenizer.tokenize(torch.rand(1, 3, 16, 16))
     assert tokenizer.detokenize(torch.zeros(1, 2, 2, dtype=torch.long)).shape == (1, 3, 16, 16)
 
 
 def test_fp32_is_fp32_whatever_the_caller_allows():
-    tokenizer = Tokenizer(FastVQGAN(width=8, num_codes=8))
+    tokenizer = Tokenizer(FastVQGAN(width=8, num_tokens=8))
     conv = torch.backends.cudnn.conv
     seen = []
     for module in (tokenizer.network.encoder, tokenizer.network.decoder):
@@ -174,7 +174,7 @@ def test_fp32_is_fp32_whatever_the_caller_allows():
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])
 def test_compiled_equals_eager(monkeypatch, precision):
     torch.manual_seed(0)
-    network = FastVQGAN(width=8, encoder_depth=(1, 1), decoder_depth=(1, 1), num_codes=32)
+    network = FastVQGAN(width=8, encoder_depth=(1, 1), decoder_depth=(1, 1), num_tokens=32)
     network.quantize.embedding.weight.data.normal_()
     images = torch.rand(2, 3, 24, 32)
     expected = Tokenizer(network, precision).reconstruct(images)
@@ -191,7 +191,7 @@ def test_compiles_only_on_demand(monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr(torch, 'compile', lambda f: calls.append(f) or f)
     path = tmp_path / 'small.safetensors'
-    write_state_dict(FastVQGAN(width=8, num_codes=8).state_dict(), path, {})
+    write_state_dict(FastVQGAN(width=8, num_tokens=8).state_dict(), path, {})
     load_tokenizer(path).reconstruct(torch.rand(1, 3, 16, 16))
     assert calls == []
     load_tokenizer(path, dict(encode='fp32', decode='bf16'), compile=True)
@@ -216,7 +216,7 @@ def test_the_callers_autocast_does_not_reach_the_tokenizer(tokenizer):
 
 
 def test_is_frozen_and_stays_in_eval_mode():
-    tokenizer = Tokenizer(FastVQGAN(width=8, num_codes=8))
+    tokenizer = Tokenizer(FastVQGAN(width=8, num_tokens=8))
     tokenizer.train()
     assert not tokenizer.training and not tokenizer.network.training
     assert not any(p.requires_grad for p in tokenizer.parameters())
@@ -230,4 +230,4 @@ def test_is_frozen_and_stays_in_eval_mode():
 )
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
-        Tokenizer(FastVQGAN(width=8, num_codes=8), **options)
+        Tokenizer(FastVQGAN(width=8, num_tokens=8), **options)

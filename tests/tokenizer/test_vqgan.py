@@ -45,7 +45,7 @@ def test_fast_layout_round_trip(width, encoder_depth, decoder_depth):
         width=width,
         encoder_depth=encoder_depth,
         decoder_depth=decoder_depth,
-        num_codes=32,
+        num_tokens=32,
         embed_dim=5,
     )
     rebuilt = build_network(network.state_dict(), 'memory')
@@ -64,7 +64,7 @@ def test_zero_attention_means_no_attention_keys():
         num_res_blocks=1,
         attention=(False, False),
         z_channels=4,
-        num_codes=8,
+        num_tokens=8,
         embed_dim=4,
     )
     assert not any('down.' in key and 'attn' in key for key in network.state_dict())

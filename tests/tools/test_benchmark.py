@@ -9,8 +9,8 @@ import skimage.data
 import torch
 from PIL import Image
 
+from projects.dat.runtime import cli
 from projects.dat.tokenizer import FastVQGAN, write_state_dict
-from projects.dat.training import cli
 from tests.training.coco_case import coco_config
 from tools import benchmark
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def tiny(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp('benchmark') / 'tiny.safetensors'
-    write_state_dict(FastVQGAN(width=8, num_codes=64).state_dict(), path, {})
+    write_state_dict(FastVQGAN(width=8, num_tokens=64).state_dict(), path, {})
     return path
 
 
@@ -62,7 +62,7 @@ def test_measures_and_writes(tmp_path, tiny):
     # The plain step, seven quantities of the tokenizer, and two of the recipe.
     assert len(content['measurements']) == 1 + 8 + 3
     (changes,) = content['precision_changes']
-    assert changes['row'] == 'tiny bf16' and 0 <= changes['encode_changed_codes'] < 0.5
+    assert changes['row'] == 'tiny bf16' and 0 <= changes['encode_changed_tokens'] < 0.5
     assert all(len(m['seconds']) == 2 for m in content['measurements'])
     assert all(seconds > 0 for m in content['measurements'] for seconds in m['seconds'])
     assert content['command'][1:3] == ['--device', 'cpu']

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from projects.dat.corruptions.coco_c import builder
-from projects.dat.training import cli
+from projects.dat.runtime import cli
 from tests.corruptions.coco_c.tree_case import (
     blocked_copy,
     built,
@@ -186,7 +186,7 @@ def test_choice_of_cells(tool, names, severities, cells):
 
 
 @pytest.mark.parametrize(
-    'arguments, words',
+    'arguments, tokens',
     [
         (['--images', 'none'], 'the image folder none does not exist'),
         (['--annotations', 'none'], 'the annotation file none cannot be read'),
@@ -199,10 +199,10 @@ def test_choice_of_cells(tool, names, severities, cells):
         (['--channel-order', 'rgb'], 'channel order bgr, but this run has channel order rgb'),
     ],
 )
-def test_mistakes(source, whole, tmp_path, arguments, words):
+def test_mistakes(source, whole, tmp_path, arguments, tokens):
     before = identities(whole)
     run = Run(tmp_path / 'log', *_arguments(source, whole), *arguments)
     status, text = run.finish()
     assert status == 2
-    assert text.startswith('error: ') and words in text and len(text.splitlines()) == 1
+    assert text.startswith('error: ') and tokens in text and len(text.splitlines()) == 1
     assert identities(whole) == before

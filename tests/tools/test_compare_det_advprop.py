@@ -97,7 +97,7 @@ def test_configs_of_others_get_what_makes_runs_comparable(tmp_path):
 
 def test_it_reports_all_runs_as_partial(finished):
     out, result = finished
-    assert 'attack/code_change' in result.stdout + result.stderr
+    assert 'attack/token_change' in result.stdout + result.stderr
     for method in METHODS:
         found = json.loads((out / method / 'coco_c.json').read_text())
         assert list(found['cells']) == ['contrast'] and not found['summary']['complete']

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from projects.dat.training import cli
+from projects.dat.runtime import cli
 from tests.evaluation.comparison_case import make_result
 from tools import compare_robustness
 

@@ -8,7 +8,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from scipy.ndimage import binary_erosion, label
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 from tools import demo_objects
 from tools.make_demo_data import PHOTOGRAPHS, make_demo_data, make_scene
 

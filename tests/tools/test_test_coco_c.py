@@ -15,12 +15,12 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import TestLoop as Loop
 
-from projects.dat.corruptions import corrupt, image_seed
+from projects.dat.corruptions import corrupt, hash_seed
 from projects.dat.corruptions.coco_c.tree import make_manifest
-from projects.dat.errors import UserError
 from projects.dat.evaluation.images import Tree, datasets_of
 from projects.dat.evaluation.images import annotations_sha256 as annotations_sha256_of
 from projects.dat.evaluation.results import RobustnessResult
+from projects.dat.runtime.errors import UserError
 from tests.evaluation.bright_boxes import write_case, write_checkpoint
 from tests.training.coco_case import write_coco
 from tools.test_coco_c import main
@@ -60,7 +60,7 @@ def tree(case):
         folder.mkdir(parents=True)
         for entry in content['images']:
             image = mmcv.imread(data / 'val2017' / entry['file_name'], 'color', channel_order='bgr')
-            seed = image_seed(0, entry['id'], name, severity)
+            seed = hash_seed(0, entry['id'], name, severity)
             file = folder / Path(entry['file_name']).with_suffix('.png')
             cv2.imwrite(str(file), corrupt(image, name, severity, seed))
     for entry in content['images']:
@@ -129,7 +129,7 @@ def test_two_processes_give_the_figures_of_one(evaluate, case, tmp_path):
     expected = evaluate('--corruptions', 'shot_noise', '--severities', '1')
     config = case[0].parent / 'outside.py'
     config.write_text("_base_ = 'bright.py'\n"
-                      "custom_imports = dict(imports=['projects.dat', 'bright_boxes'])\n")
+                      "custom_imports = dict(imports=['projects.dat.register', 'bright_boxes'])\n")
     environment = {
         **os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'PORT': '29737',
         'TOOL': 'test_coco_c.py', 'PYTHONPATH': str(ROOT / 'tests/evaluation'),

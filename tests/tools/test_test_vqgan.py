@@ -7,7 +7,7 @@ import skimage.data
 import torch
 from PIL import Image
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 from projects.dat.tokenizer import load_tokenizer
 from tools.test_vqgan import main
 
@@ -29,7 +29,7 @@ def test_scores_are_those_of_the_tokenizer(tmp_path, monkeypatch):
     mse = (tokenizer.reconstruct(images) - images).square().mean((1, 2, 3))
     assert float(row['psnr']) == pytest.approx((-10 * mse.log10()).mean().item(), abs=2e-3)
     used = len(tokenizer.tokenize(images).unique()) / len(tokenizer.codebook)
-    assert float(row['codes_used']) == pytest.approx(used, abs=1e-4)
+    assert float(row['tokens_used']) == pytest.approx(used, abs=1e-4)
     assert 'lpips' not in row
     assert len(list(out.rglob('reconstruction_0.png'))) == 1
 

@@ -13,7 +13,7 @@ import torch
 from mmengine.hooks import CheckpointHook
 from PIL import Image
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 from projects.dat.tokenizer import load_tokenizer, lpips_weights
 from projects.dat.training.image_files import ImageFiles
 from tools.train_vqgan import main
@@ -141,7 +141,7 @@ def test_fine_tunes_a_published_layout(train, tmp_path):
         tmp_path / 'layout',
         '--cfg-options',
         'model.network.ch=32',
-        'model.network.num_codes=64',
+        'model.network.num_tokens=64',
         'model.lpips=[]',
         config='vqgan_published_f8',
     )
@@ -150,7 +150,7 @@ def test_fine_tunes_a_published_layout(train, tmp_path):
         tmp_path / 'tuned', '--fine-tune', before, '--cfg-options', 'optim_wrapper.optimizer.lr=0'
     )
     tokenizers = [load_tokenizer(d / 'tokenizer.safetensors') for d in (tiny, tuned)]
-    # Without a learning rate only the words move; what is not theirs has stayed.
+    # Without a learning rate only the tokens move; what is not theirs has stayed.
     first, second = (t.network.state_dict() for t in tokenizers)
     moved = {key for key, value in first.items() if not torch.equal(value, second[key])}
     assert moved == {'quantize.embedding.weight'}

@@ -38,7 +38,7 @@ def run(files, *arguments, config='dat_efficientdet_demo'):
 def test_images_in_grid_out(files):
     result = run(files, 'c.pth', 'astronaut.png', 'coffee.png', '--rounds', '2')
     assert result.returncode == 0, result.stderr[-3000:]
-    assert 'attack/code_change: ' in result.stdout
+    assert 'attack/token_change: ' in result.stdout
     # Two rows of five cells of 128 pixels, a frame of 4 around each.
     assert Image.open(files / 'out.png').size == (5 * 132 + 4, 2 * 132 + 4)
 

@@ -7,7 +7,7 @@ from mmengine.logging import MessageHub
 from mmengine.registry import HOOKS
 from torch import nn
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 from projects.dat.training import AdversarialDetDataPreprocessor, AdversarialTrainingHook, SplitBN
 
 PIXEL = dict(type='PixelAttack', norm='Linf', eps=0.1, step_size=0.1, steps=1)
@@ -58,14 +58,14 @@ def test_logged_means_are_over_attacked_batches(caplog):
     for runner.iter, (loss, change, skipped) in enumerate(rows):
         hook.adversary.stats = {
             'attack/objective_before': torch.tensor(loss),
-            'attack/code_change': torch.tensor(change),
+            'attack/token_change': torch.tensor(change),
             'attack/skipped': torch.tensor(skipped),
         }
         with caplog.at_level(logging.WARNING):
             hook.after_train_iter(runner, runner.iter)
     logged = {k: v.current() for k, v in runner.message_hub.log_scalars.items()}
     assert logged['train/attack/objective_before'] == pytest.approx(2.0)
-    assert logged['train/attack/code_change'] == pytest.approx(0.2)
+    assert logged['train/attack/token_change'] == pytest.approx(0.2)
     assert logged['train/attack/skipped'] == 1
     assert len(caplog.records) == 1 and '1 of the last 3 batches' in caplog.text
 
@@ -122,7 +122,7 @@ def test_a_checkpoint_of_other_settings_is_refused():
     runner._resume = True
     other, _ = make(
         tokenizer='fast_f8_8192',
-        attack=dict(type='DiscreteAttack', controller=dict(type='CodeChangeController')),
+        attack=dict(type='DiscreteAttack', controller=dict(type='TokenChangeController')),
     )
     saved = other.build_attack(torch.device('cpu')).state_dict()
     hook.after_load_checkpoint(runner, dict(adversarial_training=dict(attack=saved, skipped=0)))

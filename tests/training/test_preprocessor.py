@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from projects.dat.attacks import DiscreteAttack, PixelAttack
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 from projects.dat.training import AdversarialDetDataPreprocessor, SplitBN
 from projects.dat.training.adversary import _total
 from projects.dat.training.split_bn import set_route, split_batch_norms
@@ -210,7 +210,7 @@ def test_bf16_autocast():
         out = model.data_preprocessor(batch((64, 64)), training=True)
     assert out['inputs'].dtype == torch.float32
     assert adversary.stats['attack/skipped'] == 0
-    assert adversary.stats['attack/code_change'] > 0
+    assert adversary.stats['attack/token_change'] > 0
 
 
 def test_activation_checkpoints_are_off_in_the_attack():

@@ -14,7 +14,7 @@ def sample(difference, tokens, **figures):
     figures = {k: torch.tensor(v) for k, v in figures.items()}
     tokens = torch.tensor(tokens)
     return dict(
-        image=image, reconstruction=image + difference, tokens=tokens, num_codes=8, **figures
+        image=image, reconstruction=image + difference, tokens=tokens, num_tokens=8, **figures
     )
 
 
@@ -22,14 +22,14 @@ def test_metric():
     metric = ReconstructionMetric()
     metric.process(None, [sample(0.1, [[0, 1]], lpips=0.25), sample(0.01, [[1, 5]], lpips=0.75)])
     figures = metric.compute_metrics(metric.results)
-    # 20 dB and 40 dB; words 0, 1 and 5.
-    assert figures == pytest.approx(dict(psnr=30, lpips=0.5, codes_used=3 / 8), rel=1e-4)
+    # 20 dB and 40 dB; tokens 0, 1 and 5.
+    assert figures == pytest.approx(dict(psnr=30, lpips=0.5, tokens_used=3 / 8), rel=1e-4)
 
 
 def test_metric_without_lpips():
     metric = ReconstructionMetric()
     metric.process(None, [sample(0.1, [[0]])])
-    assert set(metric.compute_metrics(metric.results)) == {'psnr', 'codes_used'}
+    assert set(metric.compute_metrics(metric.results)) == {'psnr', 'tokens_used'}
 
 
 class Recorder:
@@ -45,7 +45,7 @@ def validate(hook, folder, iteration, psnr):
     hook.before_val_epoch(runner)
     for difference in (0.1, 0.2):
         hook.after_val_iter(runner, 0, outputs=[sample(difference, [[0]])] * 2)
-    hook.after_val_epoch(runner, dict(psnr=psnr, codes_used=0.5))
+    hook.after_val_epoch(runner, dict(psnr=psnr, tokens_used=0.5))
     return runner.visualizer.images
 
 

@@ -115,7 +115,7 @@ def test_the_checkpoint_is_a_plain_efficientdets(uninterrupted):
 def test_it_logs_and_draws_the_attack(uninterrupted):
     (log,) = uninterrupted.glob('*/*.log')
     text = log.read_text()
-    for name in ('code_change', 'objective_before', 'step_norm', 'alpha', 'skipped'):
+    for name in ('token_change', 'objective_before', 'step_norm', 'alpha', 'skipped'):
         assert f'attack/{name}: ' in text
     assert list(uninterrupted.glob('*/vis_data/vis_image/attack_*.png'))
 
@@ -173,7 +173,7 @@ def test_other_detectors_train(data_root, tmp_path, name):
 SCRIPT = """
 import sys, hashlib
 sys.path.insert(0, {root!r})
-import projects.dat, torch
+import projects.dat.register, torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 torch.set_num_threads(1)
@@ -221,7 +221,7 @@ def test_two_processes_hold_equal_weights(data_root, tmp_path, norm):
     digests = re.findall(r'DIGEST \d ([0-9a-f]{64})', result.stdout)
     assert len(digests) == 2, result.stderr[-3000:]
     assert digests[0] == digests[1]
-    assert re.search(r'attack/code_change: 0\.\d*[1-9]', result.stdout + result.stderr)
+    assert re.search(r'attack/token_change: 0\.\d*[1-9]', result.stdout + result.stderr)
 
 
 class Recorder(Hook):

@@ -160,7 +160,7 @@ def test_one_value_per_channel_takes_the_running_statistics(route):
 SCRIPT = """
 import copy, sys
 sys.path.insert(0, {root!r})
-import projects.dat, torch
+import projects.dat.register, torch
 import torch.distributed as dist
 from torch import nn
 from projects.dat.training.split_bn import SplitSyncBN, set_route

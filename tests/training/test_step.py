@@ -13,10 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from projects.dat.attacks import (
-    CodeChangeController,
     DetAdvPropAttack,
     DiscreteAttack,
     PixelAttack,
+    TokenChangeController,
 )
 from projects.dat.training import AdversarialTrainingHook, Adversary, SplitBN, TokenizerTraining
 from tests.training.coco_case import coco_config
@@ -24,7 +24,7 @@ from tests.training.toy_detector import IdentityTokenizer, batch, make, toy_toke
 
 ATTACKS = {
     'discrete': lambda: DiscreteAttack(
-        toy_tokenizer(), steps=2, eps=0.2, controller=CodeChangeController()
+        toy_tokenizer(), steps=2, eps=0.2, controller=TokenChangeController()
     ),
     'discrete, released code': lambda: DiscreteAttack(toy_tokenizer(), 'released', alpha=0.1),
     'pixel, L2': lambda: PixelAttack('L2', eps=0.3, step_size=0.2, steps=2),
@@ -103,7 +103,7 @@ def test_the_host_never_waits_for_the_device(watch, make_attack, bgr_to_rgb):
 
 @pytest.mark.parametrize('discriminator', [None, dict(channels=8)])
 def test_a_tokenizers_training_never_waits_for_the_device(watch, discriminator):
-    network = dict(type='FastVQGAN', width=8, num_codes=16)
+    network = dict(type='FastVQGAN', width=8, num_tokens=16)
     with torch.device('meta'):
         model = TokenizerTraining(network, discriminator=discriminator)
         images = torch.zeros(2, 3, 32, 32)

@@ -5,11 +5,11 @@ import torch
 from mmengine.logging import MessageHub
 from mmengine.model import ExponentialMovingAverage
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 from projects.dat.tokenizer import LPIPS, TokenizerError, hinge_loss, lpips_weights
 from projects.dat.training import TokenizerTraining, tokenizer_training
 
-NETWORK = dict(type='FastVQGAN', width=8, num_codes=32)
+NETWORK = dict(type='FastVQGAN', width=8, num_tokens=32)
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +53,8 @@ def gradients(model, prefix):
 def by_hand(model, x):
     """Equations 2, 3, 6 and 7 of the paper, as one sum that autograd differentiates."""
     z = model.network.encode(x)
-    words, commitment, _ = model.quantizer(z)
-    reconstruction = model.network.decode(words)
+    tokens, commitment, _ = model.quantizer(z)
+    reconstruction = model.network.decode(tokens)
     total = (reconstruction - x).abs().mean() + model.lpips(reconstruction, x).mean()
     generator = -model.discriminator(reconstruction).mean()
     last = model.network.last_layer
@@ -138,7 +138,7 @@ def test_fine_tuning_starts_from_the_tokenizer_words_and_all():
     moved = (model.network.quantize.embedding.weight - before['quantize.embedding.weight']).norm(
         dim=1
     )
-    # 128 vectors can move 128 words, each by a part of the way.
+    # 128 vectors can move 128 tokens, each by a part of the way.
     assert 0 < (moved > 1e-5).sum() <= 128
 
 

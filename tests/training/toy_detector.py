@@ -58,7 +58,7 @@ def batch(*shapes, boxes=1):
 
 
 class IdentityTokenizer:
-    """Gives back the images it has seen last, whatever the words."""
+    """Gives back the images it has seen last, whatever the tokens."""
 
     downscale = 8
 
@@ -73,7 +73,7 @@ class IdentityTokenizer:
 def toy_tokenizer():
     """A network of the bundled tokenizer's kind, with random weights."""
     torch.manual_seed(0)
-    tokenizer = Tokenizer(FastVQGAN(width=8, num_codes=64))
+    tokenizer = Tokenizer(FastVQGAN(width=8, num_tokens=64))
     tokenizer.codebook.normal_()
     return tokenizer
 

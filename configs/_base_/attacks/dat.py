@@ -11,13 +11,13 @@ adversarial = dict(
     hook=dict(
         type='AdversarialTrainingHook',
         tokenizer=dict(name_or_path='fast_f8_8192', precision='fp32'),
-        # The step is per image, so the same alpha changes fewer words of a larger image: the
+        # The step is per image, so the same alpha changes fewer tokens of a larger image: the
         # controller holds the share that did best in the paper (table 8). The bundled tokenizer
         # needs about 0.45 at 128 px; the start is meant for 512 px.
         attack=dict(
             type='DiscreteAttack',
             variant='paper',
             norm='L2',
-            controller=dict(type='CodeChangeController', target=0.038, alpha=1.0))),
+            controller=dict(type='TokenChangeController', target=0.038, alpha=1.0))),
     random_state=dict(type='RandomStateHook'),
     visualization=dict(type='AttackVisualizationHook', interval=500))

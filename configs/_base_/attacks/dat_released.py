@@ -1,7 +1,7 @@
 # The variant of DAT's released classification code (https://github.com/alibaba/easyrobust), in
 # place of dat.py: PGD in pixels around Q(x) with a random start, then Q(Q(x) + delta).
 #
-# Q is not idempotent, so many words change whatever the step, and no controller can hold a share.
+# Q is not idempotent, so many tokens change whatever the step, and no controller can hold a share.
 _base_ = './dat.py'
 
 adversarial = dict(

@@ -1,4 +1,4 @@
-# Det-AdvProp (arXiv:2103.13886), the baseline, in place of dat.py: pixels instead of visual words,
+# Det-AdvProp (arXiv:2103.13886), the baseline, in place of dat.py: pixels instead of tokens,
 # and an auxiliary batch norm for the adversarial half of the batch.
 #
 # The paper's training code and the size of its perturbation are not published: eps, step_size and

@@ -1,5 +1,5 @@
 # A tokenizer's training on folders of photographs: loaders, loop, optimizer, hooks.
-custom_imports = dict(imports=['projects.dat'], allow_failed_imports=False)
+custom_imports = dict(imports=['projects.dat.register'], allow_failed_imports=False)
 default_scope = 'mmengine'
 randomness = dict(seed=0)
 env_cfg = dict(cudnn_benchmark=True)
@@ -12,7 +12,7 @@ train_dataloader = dict(
     persistent_workers=True,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='InfiniteSampler', shuffle=True),
-    # Words are local: small crops show more scenes for the same work.
+    # Tokens are local: small crops show more scenes for the same work.
     dataset=dict(type='ImageFiles', roots=['data/images/train'], size=128, train=True),
 )
 val_dataloader = dict(

@@ -1,11 +1,11 @@
-"""Adversarial attacks in plain PyTorch: on visual words, and on pixels.
+"""Adversarial attacks in plain PyTorch: on tokens, and on pixels.
 
 An attack is called as ``attack(images, objective, mask=None) -> AttackResult``. Images are float32
 (N, 3, H, W), RGB, 0..1; the objective maps them to a 0-d loss that the attack raises; the mask says
 which pixels may change.
 """
 
-from .controller import CodeChangeController
+from .controller import TokenChangeController
 from .det_advprop import DetAdvPropAttack, DetectionObjective
 from .discrete import DiscreteAttack
 from .gradient import image_gradient
@@ -17,7 +17,7 @@ from .result import AttackResult, Objective
 __all__ = [
     'PERTURBATIONS',
     'AttackResult',
-    'CodeChangeController',
+    'TokenChangeController',
     'DetAdvPropAttack',
     'DetectionObjective',
     'DiscreteAttack',

@@ -1,4 +1,4 @@
-"""Keeps the share of changed words at a target by adapting the step size."""
+"""Keeps the share of changed tokens at a target by adapting the step size."""
 
 import math
 
@@ -9,19 +9,19 @@ from torch import Tensor
 _MAX_RATIO = 2.0
 
 
-class CodeChangeController:
-    """Adapts a discrete attack's alpha so that ``attack/code_change`` stays at a target.
+class TokenChangeController:
+    """Adapts a discrete attack's alpha so that ``attack/token_change`` stays at a target.
 
-    The same alpha changes fewer words of a larger image, and others under another tokenizer or as
-    the model trains; the share of changed words means the same everywhere. After each batch
+    The same alpha changes fewer tokens of a larger image, and others under another tokenizer or as
+    the model trains; the share of changed tokens means the same everywhere. After each batch
 
-        log alpha <- log alpha + gain * (1 - code_change / target),
+        log alpha <- log alpha + gain * (1 - token_change / target),
 
-    by at most a factor of 2, within ``limits``. The error is linear in the code change, hence
-    unbiased for small batches, where a handful of words (or none) change. The target is the best
+    by at most a factor of 2, within ``limits``. The error is linear in the token change, hence
+    unbiased for small batches, where a handful of tokens (or none) change. The target is the best
     row of DAT's Table 8 (https://arxiv.org/abs/2209.07735); the paper has no controller, and
     ``gain``, ``limits`` and the rule are ours, chosen by simulation on the response of that table
-    (code change ~ alpha^0.9): alpha settles in about 10 batches from a factor of 3 off and in 30
+    (token change ~ alpha^0.9): alpha settles in about 10 batches from a factor of 3 off and in 30
     from a factor of 100, and then wavers by 0.4 of the batches' relative noise.
 
     ``log_alpha`` (0-d float32) is the whole state. It lives on the device of the last batch, and no
@@ -29,7 +29,7 @@ class CodeChangeController:
     over them to keep them equal.
 
     Args:
-        target: Wanted share of changed words, in 0..1, exclusive. Defaults to 0.038.
+        target: Wanted share of changed tokens, in 0..1, exclusive. Defaults to 0.038.
         alpha: Step size to start from. Defaults to 0.1.
         gain: Share of the error corrected per batch, in 0..1, exclusive of 0. Defaults to 0.2.
         limits: Smallest and largest alpha. The default suits L2 and Linf steps; raw steps are in
@@ -65,15 +65,15 @@ class CodeChangeController:
         return self.log_alpha.exp()
 
     @torch.no_grad()
-    def update(self, code_change: Tensor, skipped: Tensor) -> None:
+    def update(self, token_change: Tensor, skipped: Tensor) -> None:
         """Learn from one batch.
 
         Args:
-            code_change: Share of changed words, 0-d, 0..1.
+            token_change: Share of changed tokens, 0-d, 0..1.
             skipped: 0-d bool; where True the batch says nothing and alpha stays.
         """
         bound = math.log(_MAX_RATIO)
-        change = (self.gain * (1 - code_change / self.target)).clamp(-bound, bound)
+        change = (self.gain * (1 - token_change / self.target)).clamp(-bound, bound)
         moved = (self.log_alpha + change).clamp(*map(math.log, self.limits))
         self.log_alpha = torch.where(skipped, self.log_alpha, moved)
 

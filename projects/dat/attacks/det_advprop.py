@@ -64,7 +64,7 @@ class DetAdvPropAttack(Attack):
         - images: float32 (N, 3, H, W), RGB, 0..1.
         - objective: a :class:`DetectionObjective`.
         - mask: BoolTensor (N, 1, H, W), False where pixels must stay, or None.
-        - result: :class:`AttackResult`, without reconstruction and changed words. Its stats further
+        - result: :class:`AttackResult`, without reconstruction and tokens. Its stats further
           hold ``attack/classification_kept``, the share of images that got the candidate from the
           classification loss; ``attack/objective_before`` is the sum of both losses attacked. A
           batch with a loss or gradient that is not finite comes back unchanged.

@@ -1,4 +1,4 @@
-"""Adversarial examples in the space of visual words."""
+"""Adversarial examples in the space of tokens."""
 
 from functools import partial
 from typing import Protocol
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .base import Attack
-from .controller import CodeChangeController
+from .controller import TokenChangeController
 from .perturbations import Size
 from .result import AttackResult, Objective
 
@@ -28,7 +28,7 @@ class Tokenizer(Protocol):
 
 
 class DiscreteAttack(Attack):
-    """Discrete adversarial examples: the words that hurt the model, decoded again.
+    """Discrete adversarial examples: the tokens that hurt the model, decoded again.
 
     Paper: "Enhance the Visual Representation via Discrete Adversarial Training"
     (https://arxiv.org/abs/2209.07735). Q(x) encodes an image, takes the nearest codebook entries
@@ -37,13 +37,13 @@ class DiscreteAttack(Attack):
 
     Variants, which do differ:
         - 'paper', Algorithm 1: the gradient g is taken at Q(x), and x_adv = Q(x + step(g)). With
-          alpha 0 no word changes. Further steps take the gradient at Q(x + delta).
+          alpha 0 no token changes. Further steps take the gradient at Q(x + delta).
         - 'released', the authors' code (https://github.com/alibaba/easyrobust,
           examples/imageclassification/imagenet/dat/main.py; there eps = alpha = 0.1, one step,
           random_start = 0.8): PGD in pixels around Q(x), then x_adv = Q(Q(x) + delta). As Q is not
-          idempotent, some words differ from x's even with alpha 0.
+          idempotent, some tokens differ from x's even with alpha 0.
 
-    In both, moved pixels are clamped to 0..1 before Q. Words count as changed against those of x.
+    In both, moved pixels are clamped to 0..1 before Q. Tokens count as changed against those of x.
 
     Cost: ``steps`` objective calls, each one forward and one backward pass to the image. Tokenizer
     passes (encode and decode): 2, and in the 'paper' variant 1 more per further step. The default
@@ -70,23 +70,23 @@ class DiscreteAttack(Attack):
         random_start: 'released' only: probability, drawn once per batch, of starting from Gaussian
             noise of L2 length eps (Linf: uniform in -eps..eps). Defaults to 0.
         loss_scale: Power of two on the loss in the backward pass, for float16. Defaults to 1024.
-        controller: 'paper' only: adapts alpha to a target share of changed words. Its alpha takes
+        controller: 'paper' only: adapts alpha to a target share of changed tokens. Its alpha takes
             the place of ``alpha``, and ``eps`` keeps its ratio to it. Defaults to None.
 
     Shape:
         - images: float32 (N, 3, H, W), RGB, 0..1.
         - objective: maps such images to a 0-d loss, which the attack raises.
         - mask: BoolTensor (N, 1, H, W), False where pixels must stay (padding), or None. Step norms
-          are over the allowed pixels; a word counts where any of its pixels is allowed.
+          are over the allowed pixels; a token counts where any of its pixels is allowed.
         - result: :class:`AttackResult`.
 
     Raises:
         ValueError: An argument is unknown or out of range, or the input is ill-shaped.
 
     Example:
-        >>> attack = DiscreteAttack(tokenizer, controller=CodeChangeController())
+        >>> attack = DiscreteAttack(tokenizer, controller=TokenChangeController())
         >>> result = attack(images, lambda x: F.cross_entropy(model(x), labels))
-        >>> result.images, result.stats['attack/code_change']
+        >>> result.images, result.stats['attack/token_change']
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class DiscreteAttack(Attack):
         steps: int = 1,
         random_start: float = 0.0,
         loss_scale: float = 1024.0,
-        controller: CodeChangeController | None = None,
+        controller: TokenChangeController | None = None,
     ):
         super().__init__(norm, alpha, eps, steps, random_start, loss_scale)
         if variant not in VARIANTS:
@@ -107,7 +107,7 @@ class DiscreteAttack(Attack):
         if variant == 'paper' and random_start:
             raise ValueError("random_start belongs to variant='released': set it to 0 for 'paper'.")
         if variant == 'released' and controller is not None:
-            # Q(Q(x)) alone may change more words than the target: alpha would sink to nothing.
+            # Q(Q(x)) alone may change more tokens than the target: alpha would sink to nothing.
             raise ValueError(
                 "A controller belongs to variant='paper': give variant='released' a fixed alpha "
                 'and controller=None.'
@@ -148,9 +148,9 @@ class DiscreteAttack(Attack):
         adversarial = torch.where(skipped, tokens, self._encode(point))
         allowed = F.max_pool2d(mask.float(), self.tokenizer.downscale, ceil_mode=True)[:, 0].bool()
         changed = (adversarial != tokens) & allowed
-        stats['attack/code_change'] = changed.sum() / allowed.sum().clamp(min=1)
+        stats['attack/token_change'] = changed.sum() / allowed.sum().clamp(min=1)
         if self.controller is not None:
-            self.controller.update(stats['attack/code_change'], skipped)
+            self.controller.update(stats['attack/token_change'], skipped)
         return AttackResult(decode(adversarial), stats, reconstruction, changed)
 
     def state_dict(self) -> dict:

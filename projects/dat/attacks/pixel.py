@@ -33,7 +33,7 @@ class PixelAttack(Attack):
         - images: float32 (N, 3, H, W), RGB, 0..1.
         - objective: maps such images to a 0-d loss, which the attack raises.
         - mask: BoolTensor (N, 1, H, W), False where pixels must stay, or None.
-        - result: :class:`AttackResult`, without reconstruction and changed words.
+        - result: :class:`AttackResult`, without reconstruction and changed tokens.
 
     Raises:
         ValueError: An argument is unknown or out of range, or the input is ill-shaped.

@@ -25,9 +25,9 @@ class AttackResult:
               the clamp to 0..1, whatever the attack's own norm.
             - ``attack/alpha``: the step size used.
             - ``attack/skipped``: 1 where a loss or gradient was not finite, else 0.
-            - ``attack/code_change``: share of the words changed (discrete attack only), 0..1.
+            - ``attack/token_change``: share of the tokens changed (discrete attack only), 0..1.
         reconstruction: The tokenizer's Q(x), shaped like ``images``, or None for pixel attacks.
-        changed: BoolTensor (N, h, w), True where a word changed, or None for pixel attacks.
+        changed: BoolTensor (N, h, w), True where a token changed, or None for pixel attacks.
     """
 
     images: Tensor

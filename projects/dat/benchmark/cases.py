@@ -80,9 +80,9 @@ def _tokenizer_parts(tokenizer: Tokenizer, images: Tensor) -> Iterator[tuple]:
     codebook = tokenizer.codebook
     grid = (batch, height // tokenizer.downscale, width // tokenizer.downscale)
     tokens = torch.randint(len(codebook), grid, device=images.device)
-    # Around words, as encoder outputs are.
-    words = codebook[tokens.flatten()]
-    vectors = words + 0.2 * codebook.std() * torch.randn_like(words)
+    # Around tokens, as encoder outputs are.
+    entries = codebook[tokens.flatten()]
+    vectors = entries + 0.2 * codebook.std() * torch.randn_like(entries)
     yield 'tokenize', lambda: tokenizer.tokenize(images)
     yield 'search', lambda: nearest_codes(vectors, codebook)
     yield 'product', lambda: (vectors.bfloat16() @ codebook.bfloat16().T).amin(dim=1)

@@ -6,7 +6,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 from projects.dat.training.image_files import IMAGE_SUFFIXES, ImageFiles
 
 # Objects of an image of COCO's train2017: 860,001 in 117,266 images that have any.

@@ -12,11 +12,11 @@ from mmengine.registry import HOOKS, MODELS, init_default_scope
 from torch import nn
 
 from projects.dat.attacks.base import Attack
-from projects.dat.errors import UserError
+from projects.dat.runtime.config import type_name, walk
+from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.preflight.model import BIFPN_STRIDE, check_amp
 from projects.dat.tokenizer import Tokenizer
 from projects.dat.training import apply_adversarial
-from projects.dat.training.cfg_walk import type_name, walk
-from projects.dat.training.preflight.model import BIFPN_STRIDE, check_amp
 from projects.dat.training.split_bn import set_route, split_batch_norms
 
 ATTACK = Path(__file__).parents[3] / 'configs/_base_/attacks/dat.py'

@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from projects.dat.tokenizer.layers import AttnBlock
 from projects.dat.training.pixels import PixelSpace
 
-# Of the expression in `nearest_words`: a sum, a product and what becomes of them.
+# Of the expression in `nearest_tokens`: a sum, a product and what becomes of them.
 _DISTANCE_MATRICES = 3
 _ATTENTION_MATRICES = 2  # before and behind the softmax
 
@@ -25,7 +25,7 @@ class PublishedRecipe:
     model in training mode; the loss at Q of that is added to the clean one; one optimizer step. The
     attack's backward pass computes the gradients of all parameters, which are then dropped. Q runs
     in fp32 on all images at once, in the contiguous memory format, and holds the distances of all
-    vectors to all words.
+    vectors to all tokens.
 
     A forward pass whose result the released attack does not use is left out.
 
@@ -89,13 +89,13 @@ def reconstruct(network: nn.Module, images: Tensor) -> Tensor:
     """Q(x), (N, 3, H, W) in 0..1, with the full attention and distance matrices."""
     with sdpa_kernel(SDPBackend.MATH):
         prequant = network.encode(images)
-        words = nearest_words(prequant.movedim(1, -1), network.quantize.embedding.weight)
-        words = F.embedding(words, network.quantize.embedding.weight)
-        return network.decode(words.movedim(-1, 1).contiguous()).clamp(0, 1)
+        tokens = nearest_tokens(prequant.movedim(1, -1), network.quantize.embedding.weight)
+        tokens = F.embedding(tokens, network.quantize.embedding.weight)
+        return network.decode(tokens.movedim(-1, 1).contiguous()).clamp(0, 1)
 
 
-def nearest_words(vectors: Tensor, codebook: Tensor) -> Tensor:
-    """Indices (...) of the words (K, D) nearest to vectors (..., D), by all distances at once."""
+def nearest_tokens(vectors: Tensor, codebook: Tensor) -> Tensor:
+    """Indices (...) of the tokens (K, D) nearest to vectors (..., D), by all distances at once."""
     flat = vectors.reshape(-1, vectors.shape[-1])
     distances = (
         flat.square().sum(dim=1, keepdim=True)

@@ -5,9 +5,9 @@ import shlex
 import textwrap
 from pathlib import Path
 
-from projects.dat.errors import UserError
 from projects.dat.evaluation.tables import to_markdown, to_terminal
-from projects.dat.files import replacing
+from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.files import replacing
 
 from . import plots, tables
 from .results import BenchmarkResult

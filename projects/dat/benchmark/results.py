@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from projects.dat.files import replacing
+from projects.dat.runtime.files import replacing
 
 SCHEMA = 1
 

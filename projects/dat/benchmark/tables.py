@@ -86,8 +86,8 @@ def change_table(result: BenchmarkResult) -> Table | None:
     rows = [
         [
             changes['row'],
-            f'{100 * changes["encode_changed_codes"]:.2f} %',
-            f'{100 * changes["decode_changed_codes"]:.2f} %',
+            f'{100 * changes["encode_changed_tokens"]:.2f} %',
+            f'{100 * changes["decode_changed_tokens"]:.2f} %',
             f'{changes["decode_mean_change"]:.2f}',
             f'{changes["decode_max_change"]:.1f}',
         ]
@@ -95,7 +95,7 @@ def change_table(result: BenchmarkResult) -> Table | None:
     ]
     first = result.precision_changes[0]
     title = f'Changes against fp32, {first["images"]} photographs of {first["size"]} px'
-    columns = ['words, encode', 'words, decode', 'mean pixel (1/255)', 'max pixel (1/255)']
+    columns = ['tokens, encode', 'tokens, decode', 'mean pixel (1/255)', 'max pixel (1/255)']
     return Table(title, ['case', *columns], rows)
 
 

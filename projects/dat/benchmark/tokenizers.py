@@ -17,7 +17,7 @@ def load(name: str, precision: str, seed: int) -> Tokenizer:
     """A tokenizer as training uses it, on the CPU.
 
     Args:
-        name: What ``load_tokenizer`` takes, or 'published': DAT's f8 VQGAN with 16,384 words, with
+        name: What ``load_tokenizer`` takes, or 'published': DAT's f8 VQGAN with 16,384 tokens, with
             random weights where its file is not in the cache.
         precision: 'fp32', 'bf16' or 'fp16', or two of them as 'ENCODE/DECODE'; with '+compile'
             behind it, encode and decode go through ``torch.compile``.
@@ -61,6 +61,6 @@ def _random_published(seed: int) -> VQGAN:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = VQGAN()
-        # About as wide as what a fresh encoder puts out: the search meets many words.
+        # About as wide as what a fresh encoder puts out: the search meets many tokens.
         nn.init.normal_(network.quantize.embedding.weight, std=0.5)
     return network

@@ -1,5 +1,7 @@
 """The image corruptions of COCO-C."""
 
+from projects.dat.runtime.seeds import hash_seed
+
 from .corrupt import corrupt
 from .names import (
     BENCHMARK,
@@ -11,7 +13,6 @@ from .names import (
     SEVERITIES,
     expand,
 )
-from .seeds import image_seed
 
 __all__ = [
     'BENCHMARK',
@@ -23,5 +24,5 @@ __all__ = [
     'SEVERITIES',
     'corrupt',
     'expand',
-    'image_seed',
+    'hash_seed',
 ]

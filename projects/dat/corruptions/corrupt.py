@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
 from . import blur, digital, glass, noise, weather
 from .names import CORRUPTIONS, SEVERITIES

@@ -4,18 +4,18 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.seeds import hash_seed
 
 from .corrupt import corrupt
 from .names import CHANNEL_ORDERS, CORRUPTIONS, SEVERITIES
-from .seeds import image_seed
 
 
 @TRANSFORMS.register_module()
 class CorruptImage(BaseTransform):
     """Corrupt the image that the loader has just read; its place is right after the loader.
 
-    An image's random numbers follow from its id alone (:func:`image_seed`): workers, their order
+    An image's random numbers follow from its id alone (:func:`hash_seed`): workers, their order
     and a restart change nothing.
 
     Required Keys: img (np.uint8 or what ``to_float32`` made of it, BGR, (H, W, 3) or gray (H, W)),
@@ -63,7 +63,7 @@ class CorruptImage(BaseTransform):
         step = -1 if self.channel_order == 'rgb' else 1
         if image.ndim == 3:
             source = source[..., ::step]
-        seed = image_seed(self.seed, results['img_id'], self.corruption, self.severity)
+        seed = hash_seed(self.seed, results['img_id'], self.corruption, self.severity)
         try:
             corrupted = corrupt(
                 np.ascontiguousarray(source), self.corruption, self.severity, seed

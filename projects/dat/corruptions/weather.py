@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
 from . import hsv
 from .filters import gaussian, motion

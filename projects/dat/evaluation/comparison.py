@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from projects.dat.corruptions.names import BENCHMARK, CORRUPTIONS, GROUPS, HOLDOUT, SEVERITIES
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
 from .results import RobustnessResult
 

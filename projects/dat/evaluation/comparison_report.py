@@ -4,8 +4,8 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from projects.dat.errors import UserError
-from projects.dat.files import replacing
+from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.files import replacing
 
 from . import plots, tables
 from .comparison import Comparison

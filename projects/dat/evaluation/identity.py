@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import CheckpointLoader
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
 from .images import OnTheFly, Tree, annotations_sha256
 from .results import RobustnessResult

@@ -16,9 +16,9 @@ from mmengine.config import Config
 
 from projects.dat.corruptions.coco_c.tree import ANNOTATIONS, cell_folder, list_files, read_manifest
 from projects.dat.corruptions.transform import CorruptImage
-from projects.dat.errors import UserError
-from projects.dat.training.cfg_walk import leaf_datasets
-from projects.dat.training.preflight.data import annotation_file, image_folder
+from projects.dat.runtime.config import leaf_datasets
+from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.preflight.data import annotation_file, image_folder
 
 Cell = tuple[str | None, int]
 """A corruption and a severity; severity 0, without a corruption, is the clean images."""

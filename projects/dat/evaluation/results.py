@@ -15,8 +15,8 @@ from projects.dat.corruptions.names import (
     GROUPS,
     SEVERITIES,
 )
-from projects.dat.errors import UserError
-from projects.dat.files import replacing
+from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.files import replacing
 
 SCHEMA = 1
 Metrics = dict[str, float | None]

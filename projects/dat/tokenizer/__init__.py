@@ -1,4 +1,4 @@
-"""Visual words: VQGAN tokenizers in pure torch."""
+"""Visual tokens: VQGAN tokenizers in pure torch."""
 
 from .checkpoint import read_state_dict, write_state_dict
 from .codebook import nearest_codes

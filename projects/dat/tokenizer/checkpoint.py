@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from projects.dat.files import replacing
+from projects.dat.runtime.files import replacing
 
 from .layout import TokenizerError
 
@@ -76,7 +76,7 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
 def write_state_dict(
     state_dict: Mapping[str, Tensor], path: str | os.PathLike, metadata: Mapping[str, str]
 ) -> None:
-    """Write a .safetensors file atomically, in fp16: half the size, and far finer than a word's
+    """Write a .safetensors file atomically, in fp16: half the size, and far finer than a token's
     distance to the next.
 
     Args:

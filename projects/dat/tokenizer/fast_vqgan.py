@@ -41,14 +41,14 @@ class FastVQGAN(nn.Module):
             as many, a half (a single convolution of the decoder) half as many. Defaults to 64.
         encoder_depth (tuple): Residual blocks at a quarter and at an eighth. Defaults to (1, 2).
         decoder_depth (tuple): Residual blocks at an eighth and at a quarter. Defaults to (3, 1).
-        num_codes (int): Number of words. Defaults to 8192.
-        embed_dim (int): Dimension of a word. Defaults to 4.
+        num_tokens (int): Number of tokens. Defaults to 8192.
+        embed_dim (int): Dimension of a codebook entry. Defaults to 4.
     """
 
     downscale = 8
 
     def __init__(
-        self, *, width=64, encoder_depth=(1, 2), decoder_depth=(3, 1), num_codes=8192, embed_dim=4
+        self, *, width=64, encoder_depth=(1, 2), decoder_depth=(3, 1), num_tokens=8192, embed_dim=4
     ):
         super().__init__()
         deep = 2 * width
@@ -75,7 +75,7 @@ class FastVQGAN(nn.Module):
             out=nn.Conv2d(width // 2, 12, 3, padding=1),
             shuffle3=nn.PixelShuffle(2),
         )
-        self.quantize = Codebook(num_codes, embed_dim)
+        self.quantize = Codebook(num_tokens, embed_dim)
 
     @property
     def last_layer(self) -> nn.Parameter:
@@ -86,6 +86,6 @@ class FastVQGAN(nn.Module):
         """(N, 3, H, W) in 0..1, H and W multiples of 8 -> (N, D, H / 8, W / 8), not quantized."""
         return self.encoder(images * 2 - 1)
 
-    def decode(self, words: Tensor) -> Tensor:
+    def decode(self, entries: Tensor) -> Tensor:
         """Word vectors (N, D, h, w) -> images (N, 3, 8 h, 8 w), about 0..1 (not clamped)."""
-        return (self.decoder(words) + 1) / 2
+        return (self.decoder(entries) + 1) / 2

@@ -1,4 +1,4 @@
-"""What a lower precision changes in words and pictures."""
+"""What a lower precision changes in tokens and pictures."""
 
 from collections.abc import Mapping
 
@@ -20,9 +20,9 @@ def precision_changes(
         precision: As of :class:`Tokenizer`.
 
     Returns:
-        dict: ``encode_changed_codes``, the share of the words of ``images`` that differ;
+        dict: ``encode_changed_tokens``, the share of the tokens of ``images`` that differ;
             ``decode_mean_change`` and ``decode_max_change``, of the pixels decoded from the fp32
-            words, in 1/255; ``decode_changed_codes``, the share of words that differ when these
+            tokens, in 1/255; ``decode_changed_tokens``, the share of tokens that differ when these
             pictures are encoded again, in fp32 both.
     """
     exact, lower = (
@@ -32,10 +32,10 @@ def precision_changes(
     picture, changed = exact.detokenize(tokens, size), lower.detokenize(tokens, size)
     difference = (changed - picture).abs() * 255
     return {
-        'encode_changed_codes': _share_changed(lower.tokenize(images), tokens),
+        'encode_changed_tokens': _share_changed(lower.tokenize(images), tokens),
         'decode_mean_change': difference.mean().item(),
         'decode_max_change': difference.max().item(),
-        'decode_changed_codes': _share_changed(exact.tokenize(changed), exact.tokenize(picture)),
+        'decode_changed_tokens': _share_changed(exact.tokenize(changed), exact.tokenize(picture)),
     }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
 from .fast_vqgan import FastVQGAN
 from .vqgan import VQGAN
@@ -81,20 +81,20 @@ def _vqgan(sd: Mapping[str, Tensor]) -> VQGAN:
     levels = _count(sd, r'encoder\.down\.(\d+)\.')
     ch = len(sd['encoder.conv_in.weight'])
     widths = [len(sd[f'encoder.down.{i}.block.0.conv1.weight']) for i in range(levels)]
-    num_codes, embed_dim = sd['quantize.embedding.weight'].shape
+    num_tokens, embed_dim = sd['quantize.embedding.weight'].shape
     return VQGAN(
         ch=ch,
         ch_mult=tuple(width // ch for width in widths),
         num_res_blocks=_count(sd, r'encoder\.down\.0\.block\.(\d+)\.'),
         attention=tuple(f'encoder.down.{i}.attn.0.q.weight' in sd for i in range(levels)),
         z_channels=len(sd['encoder.conv_out.weight']),
-        num_codes=num_codes,
+        num_tokens=num_tokens,
         embed_dim=embed_dim,
     )
 
 
 def _fast_vqgan(sd: Mapping[str, Tensor]) -> FastVQGAN:
-    num_codes, embed_dim = sd['quantize.embedding.weight'].shape
+    num_tokens, embed_dim = sd['quantize.embedding.weight'].shape
     return FastVQGAN(
         width=len(sd['encoder.stem.weight']),
         encoder_depth=tuple(
@@ -103,6 +103,6 @@ def _fast_vqgan(sd: Mapping[str, Tensor]) -> FastVQGAN:
         decoder_depth=tuple(
             _count(sd, rf'decoder\.{stage}\.(\d+)\.') for stage in ('eighth', 'quarter')
         ),
-        num_codes=num_codes,
+        num_tokens=num_tokens,
         embed_dim=embed_dim,
     )

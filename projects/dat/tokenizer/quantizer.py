@@ -10,18 +10,18 @@ from .codebook import nearest_codes
 class EMAQuantizer(nn.Module):
     """Quantizes encoder outputs and moves the codebook towards them.
 
-    Each word is the running mean of the vectors assigned to it (van den Oord et al., 2017,
-    arXiv:1711.00937, appendix A.1); a word that hardly any vector chose for long is put on a vector
-    of the current batch. Under DDP all ranks share one codebook: assignments are summed over ranks,
+    Each entry is the running mean of the vectors assigned to it (van den Oord et al., 2017,
+    arXiv:1711.00937, appendix A.1); an entry that few vectors chose for long is put on a vector of
+    the current batch. Under DDP all ranks share one codebook: assignments are summed over ranks,
     and rank 0's vectors serve for restarts.
 
     Args:
         codebook: (K, D) weight that is updated in place; it needs no gradient.
         decay: of the running means, 0..1. Defaults to 0.99.
-        dead_below: share of the mean use (1 / K) below which a word is restarted. Defaults to 0.05
-            (ours).
+        dead_below: share of the mean use (1 / K) below which an entry is restarted. Defaults to
+            0.05 (ours).
         trained: whether the codebook is one to go on from; otherwise the first batch places the
-            words on its vectors. Defaults to False.
+            entries on its vectors. Defaults to False.
     """
 
     def __init__(
@@ -54,20 +54,20 @@ class EMAQuantizer(nn.Module):
         """Quantize (N, D, h, w).
 
         Returns:
-            tuple: word vectors (N, D, h, w) whose gradient passes straight to ``z``, the commitment
-                loss ``mean |z - sg(word)|^2`` (0-d), and the indices (N, h, w) before the codebook
+            tuple: entries (N, D, h, w) whose gradient passes straight to ``z``, the commitment
+                loss ``mean |z - sg(entry)|^2`` (0-d), and the indices (N, h, w) before the codebook
                 moved.
         """
         vectors = z.movedim(1, -1).reshape(-1, z.shape[1]).float()
         if self.training and not self._started:
             self._start(vectors.detach())
         indices = nearest_codes(vectors, self.codebook)
-        words = self.codebook[indices]
+        entries = self.codebook[indices]
         if self.training:
             self._update(vectors.detach(), indices)
-        commitment = (vectors - words).square().mean()
-        words = words.view(z.shape[0], *z.shape[2:], -1).movedim(-1, 1)
-        return z + (words - z).detach(), commitment, indices.view(z.shape[0], *z.shape[2:])
+        commitment = (vectors - entries).square().mean()
+        entries = entries.view(z.shape[0], *z.shape[2:], -1).movedim(-1, 1)
+        return z + (entries - z).detach(), commitment, indices.view(z.shape[0], *z.shape[2:])
 
     @torch.no_grad()
     def _start(self, vectors: Tensor) -> None:
@@ -95,10 +95,10 @@ class EMAQuantizer(nn.Module):
 
     @torch.no_grad()
     def _restart(self, dead: Tensor, vectors: Tensor) -> None:
-        """Put dead words on random vectors, at the mean use: they get time to find followers."""
-        # For all words, dead or not: counting the dead would wait for the device.
+        """Put dead entries on random vectors, at the mean use: they get time to find followers."""
+        # For all entries, dead or not: counting the dead would wait for the device.
         picked = vectors[torch.randint(len(vectors), (len(dead),), device=vectors.device)]
-        # Identical words would never part: a little noise tells them apart.
+        # Identical entries would never part: a little noise tells them apart.
         picked = picked + 1e-3 * vectors.std(dim=0, correction=0) * torch.randn_like(picked)
         if dist.is_initialized():
             dist.broadcast(picked, src=0)

@@ -1,4 +1,4 @@
-"""Images to visual words and back."""
+"""Images to tokens and back."""
 
 import copy
 from collections.abc import Mapping
@@ -21,17 +21,18 @@ class Tokenizer(nn.Module):
     ceil(W / downscale)). Inside, everything is channels_last.
 
     Args:
-        network (nn.Module): With ``encode(images)``, ``decode(words)``, the modules ``encoder`` and
-            ``decoder``, ``quantize.embedding.weight`` and ``downscale``. It is frozen and laid out
-            channels_last; where a precision is not 'fp32', a copy of it computes, so that later
-            changes of its weights have no effect there.
+        network (nn.Module): With ``encode(images)``, ``decode(entries)``, the modules ``encoder``
+            and ``decoder``, ``quantize.embedding.weight`` and ``downscale``. It is frozen and
+            laid out channels_last; where a precision is not 'fp32', a copy of it computes, so
+            that later changes of its weights have no effect there.
         precision (str | dict): 'fp32', 'bf16' or 'fp16' (not on the CPU, where it is many times
             slower than fp32), or one for each part, ``dict(encode=..., decode=...)``. fp32 is fp32:
             TF32, which torch allows in convolutions on GPUs from Ampere on, is off while the
             tokenizer runs. Images enter and leave in fp32, and the nearest-code search is exact,
             always. A lower precision moves encoder outputs by a fraction of a per cent, so that
-            vectors near a boundary get another, similar word; :func:`precision_changes` measures
-            how many. An attack compares words of one precision with each other. Defaults to 'fp32'.
+            vectors near a boundary get another, similar token; :func:`precision_changes` measures
+            how many. An attack compares tokens of one precision with each other. Defaults to
+            'fp32'.
         micro_batch (int, optional): Images that go through the network at once; bounds the memory
             of large batches. Defaults to None, all at once.
         compile (bool): Whether encode and decode go through ``torch.compile``: the first call, and
@@ -70,7 +71,7 @@ class Tokenizer(nn.Module):
 
     @property
     def downscale(self) -> int:
-        """Side in pixels of the square that one word stands for."""
+        """Side in pixels of the square that one token stands for."""
         return self.network.downscale
 
     @property
@@ -101,9 +102,9 @@ class Tokenizer(nn.Module):
         return nearest_codes(vectors, self.codebook).view(n, height, width)
 
     def _detokenize(self, tokens: Tensor) -> Tensor:
-        words = F.embedding(tokens, self.codebook).movedim(-1, 1)
-        words = words.to(PRECISIONS[self.precision['decode']])
-        return self._run('decode', words).clamp(0, 1)
+        entries = F.embedding(tokens, self.codebook).movedim(-1, 1)
+        entries = entries.to(PRECISIONS[self.precision['decode']])
+        return self._run('decode', entries).clamp(0, 1)
 
     def _run(self, part: str, inputs: Tensor) -> Tensor:
         """One part of the network in its own precision, whatever the caller's autocast; fp32."""

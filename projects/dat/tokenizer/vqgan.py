@@ -96,12 +96,12 @@ class Decoder(nn.Module):
 
 
 class Codebook(nn.Module):
-    """The words: ``embedding.weight`` (K, D)."""
+    """The entries: ``embedding.weight`` (K, D)."""
 
-    def __init__(self, num_codes: int, dim: int):
+    def __init__(self, num_tokens: int, dim: int):
         super().__init__()
-        self.embedding = nn.Embedding(num_codes, dim)
-        nn.init.uniform_(self.embedding.weight, -1 / num_codes, 1 / num_codes)
+        self.embedding = nn.Embedding(num_tokens, dim)
+        nn.init.uniform_(self.embedding.weight, -1 / num_tokens, 1 / num_tokens)
 
 
 class VQGAN(nn.Module):
@@ -110,7 +110,7 @@ class VQGAN(nn.Module):
     Sources: Esser et al., 2021 (arXiv:2012.09841); layout of
         https://ommer-lab.com/files/latent-diffusion/vq-f8.zip.
 
-    The defaults are those of the DAT paper's tokenizer, OpenImages f8 with 16,384 words.
+    The defaults are those of the DAT paper's tokenizer, OpenImages f8 with 16,384 tokens.
 
     Args:
         ch (int): Channels at full resolution, a multiple of 32. From scratch take 64 at least: with
@@ -120,8 +120,8 @@ class VQGAN(nn.Module):
         num_res_blocks (int): Residual blocks of each encoder resolution (the decoder has one more).
         attention (tuple): For each resolution, whether attention follows its blocks.
         z_channels (int): Channels of the encoder's output.
-        num_codes (int): Number of words.
-        embed_dim (int): Dimension of a word.
+        num_tokens (int): Number of tokens.
+        embed_dim (int): Dimension of a codebook entry.
     """
 
     def __init__(
@@ -132,13 +132,13 @@ class VQGAN(nn.Module):
         num_res_blocks=2,
         attention=(False, False, False, True),
         z_channels=4,
-        num_codes=16384,
+        num_tokens=16384,
         embed_dim=4,
     ):
         super().__init__()
         self.encoder = Encoder(ch, ch_mult, num_res_blocks, attention, z_channels)
         self.decoder = Decoder(ch, ch_mult, num_res_blocks, attention, z_channels)
-        self.quantize = Codebook(num_codes, embed_dim)
+        self.quantize = Codebook(num_tokens, embed_dim)
         self.quant_conv = nn.Conv2d(z_channels, embed_dim, 1)
         self.post_quant_conv = nn.Conv2d(embed_dim, z_channels, 1)
         self.downscale = 2 ** (len(ch_mult) - 1)
@@ -152,6 +152,6 @@ class VQGAN(nn.Module):
         """(N, 3, H, W) in 0..1, sides multiples of ``downscale`` -> (N, D, h, w), not quantized."""
         return self.quant_conv(self.encoder(images * 2 - 1))
 
-    def decode(self, words: Tensor) -> Tensor:
+    def decode(self, entries: Tensor) -> Tensor:
         """Word vectors (N, D, h, w) -> images (N, 3, H, W), about 0..1 (not clamped)."""
-        return (self.decoder(self.post_quant_conv(words)) + 1) / 2
+        return (self.decoder(self.post_quant_conv(entries)) + 1) / 2

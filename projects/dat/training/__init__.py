@@ -5,7 +5,6 @@ from .adversarial_hook import AdversarialTrainingHook
 from .adversary import Adversary
 from .channels_last_hook import ChannelsLastHook
 from .image_files import ImageFiles
-from .loading import LoadImageFromFile
 from .preprocessor import AdversarialDetDataPreprocessor
 from .random_state_hook import RandomStateHook, seed_worker
 from .reconstruction import ReconstructionHook, ReconstructionMetric
@@ -20,7 +19,6 @@ __all__ = [
     'AttackVisualizationHook',
     'ChannelsLastHook',
     'ImageFiles',
-    'LoadImageFromFile',
     'RandomStateHook',
     'ReconstructionHook',
     'ReconstructionMetric',

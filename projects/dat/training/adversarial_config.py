@@ -35,7 +35,7 @@ def apply_adversarial(cfg: Config) -> None:
     imports = cfg.get('custom_imports', {}).get('imports', [])
     imports = [imports] if isinstance(imports, str) else imports
     cfg.custom_imports = dict(
-        imports=sorted({*imports, 'projects.dat'}), allow_failed_imports=False
+        imports=sorted({*imports, 'projects.dat.register'}), allow_failed_imports=False
     )
 
 

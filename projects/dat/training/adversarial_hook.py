@@ -13,14 +13,14 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from projects.dat import attacks
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 from projects.dat.tokenizer import DEFAULT_TOKENIZER, load_tokenizer
 
 from .adversary import Adversary
 from .split_bn import SplitBN, set_route
 
 for _class in (
-    attacks.CodeChangeController,
+    attacks.TokenChangeController,
     attacks.DetAdvPropAttack,
     attacks.DiscreteAttack,
     attacks.PixelAttack,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from projects.dat.attacks import AttackResult, isolate
 from projects.dat.attacks.base import Attack
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
 from .split_bn import route_batch_norm, split_batch_norms
 

@@ -7,7 +7,7 @@ import torch
 from mmdet.models import DetDataPreprocessor
 from mmengine.registry import MODELS
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
 from .adversary import Adversary
 from .pixels import PixelSpace, valid_area

@@ -11,34 +11,34 @@ from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, METRICS
 
-from projects.dat.files import replacing
+from projects.dat.runtime.files import replacing
 
-_LABELS = dict(psnr='PSNR [dB]', lpips='LPIPS', codes_used='share of words used')
+_LABELS = dict(psnr='PSNR [dB]', lpips='LPIPS', tokens_used='share of tokens used')
 
 
 @METRICS.register_module()
 class ReconstructionMetric(BaseMetric):
     """Means over images of the PSNR in dB (of the range 0..1) and of LPIPS, where the model
-    measures it, and the share of words that occur.
+    measures it, and the share of tokens that occur.
     """
 
     def process(self, data_batch, data_samples) -> None:
-        """Keep each image's figures and words."""
+        """Keep each image's figures and tokens."""
         for sample in data_samples:
             mse = (sample['image'] - sample['reconstruction']).square().mean()
             figures = dict(psnr=float(-10 * mse.log10()))
             if 'lpips' in sample:
                 figures['lpips'] = float(sample['lpips'])
-            used = torch.zeros(sample['num_codes'], dtype=torch.bool)
+            used = torch.zeros(sample['num_tokens'], dtype=torch.bool)
             used[sample['tokens'].flatten().cpu()] = True
             self.results.append((figures, used))
 
     def compute_metrics(self, results: list) -> dict:
-        """Means, and the share of words."""
+        """Means, and the share of tokens."""
         figures = [figures for figures, _ in results]
         used = torch.stack([used for _, used in results]).any(0)
         means = {name: float(np.mean([f[name] for f in figures])) for name in figures[0]}
-        return means | dict(codes_used=float(used.float().mean()))
+        return means | dict(tokens_used=float(used.float().mean()))
 
 
 @HOOKS.register_module()

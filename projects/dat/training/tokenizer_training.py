@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 from projects.dat.tokenizer import (
     VQGAN,
     EMAQuantizer,
@@ -33,7 +33,7 @@ class TokenizerTraining(BaseModel):
     """A VQGAN with the losses of Esser et al., 2021 (arXiv:2012.09841), section 3.1.
 
     L1 and LPIPS to the image, a hinge GAN on patches whose weight adapts to their gradient at the
-    decoder's last layer, and the commitment to the words, which follow by running means. Generator
+    decoder's last layer, and the commitment to the tokens, which follow by running means. Generator
     and discriminator take their step at once, from one backward pass: an ordinary model to the
     Runner, to DDP and to EMA.
 
@@ -97,7 +97,7 @@ class TokenizerTraining(BaseModel):
 
         Returns:
             With ``loss`` a dict of losses and, without 'loss' in their names, of what they consist
-            of; with ``predict`` a list with a dict of image, reconstruction, tokens, num_codes and
+            of; with ``predict`` a list with a dict of image, reconstruction, tokens, num_tokens and
             (with LPIPS) lpips for each image; otherwise the reconstructions.
         """
         downscale, (height, width) = self.network.downscale, images.shape[-2:]
@@ -122,16 +122,16 @@ class TokenizerTraining(BaseModel):
             with self._autocast(images):
                 predictions['lpips'] = self.lpips(reconstruction, images)
         return [
-            dict(zip(predictions, values, strict=True), num_codes=len(codebook))
+            dict(zip(predictions, values, strict=True), num_tokens=len(codebook))
             for values in zip(*predictions.values(), strict=True)
         ]
 
     def _losses(self, images: Tensor) -> dict[str, Tensor]:
         with self._autocast(images):
             z = self.network.encode(images).float()
-        words, commitment, _ = self.quantizer(z)
+        entries, commitment, _ = self.quantizer(z)
         with self._autocast(images):
-            reconstruction = self.network.decode(words).float()
+            reconstruction = self.network.decode(entries).float()
 
         # Each judge's gradient is taken at the reconstruction, once: the decoder is then passed
         # backwards once, and the adaptive weight costs the last layer alone.

@@ -11,7 +11,7 @@ from projects.dat.attacks import AttackResult
 
 _RED = torch.tensor([1.0, 0.1, 0.1]).view(3, 1, 1)
 
-COLUMNS = ('clean', 'reconstruction', 'adversarial', 'difference', 'changed words')
+COLUMNS = ('clean', 'reconstruction', 'adversarial', 'difference', 'changed tokens')
 
 
 def attack_sheet(
@@ -22,11 +22,11 @@ def attack_sheet(
     gain: float = 5.0,
     max_images: int | None = None,
 ) -> np.ndarray:
-    """One row an image: clean, reconstruction, adversarial, amplified difference, changed words.
+    """One row an image: clean, reconstruction, adversarial, amplified difference, changed tokens.
 
     The difference is adversarial minus reconstruction, times ``gain``, around mid-gray: what the
-    attack did, apart from what the tokenizer cannot draw. Changed words are red on the darkened
-    image. A pixel attack has no reconstruction and no words: the clean image stands in.
+    attack did, apart from what the tokenizer cannot draw. Changed tokens are red on the darkened
+    image. A pixel attack has no reconstruction and no tokens: the clean image stands in.
 
     Args:
         images: (N, 3, H, W), RGB, 0..1.
@@ -44,10 +44,10 @@ def attack_sheet(
         clean, adversarial = images[i], result.images[i]
         base = clean if result.reconstruction is None else result.reconstruction[i]
         difference = torch.where(mask[i], 0.5 + gain * (adversarial - base), 0.5)
-        words = clean.mean(dim=0, keepdim=True).expand_as(clean) * 0.6
+        tokens = clean.mean(dim=0, keepdim=True).expand_as(clean) * 0.6
         if result.changed is not None:
-            words = torch.where(_pixels_of(result.changed[i], clean), _RED.to(clean), words)
-        row = [clean, base, adversarial, difference, words]
+            tokens = torch.where(_pixels_of(result.changed[i], clean), _RED.to(clean), tokens)
+        row = [clean, base, adversarial, difference, tokens]
         row = [cell.detach().float().cpu().clamp(0, 1) for cell in row]
         if boxes is not None:
             drawn = boxes[i].cpu()
@@ -60,7 +60,7 @@ def attack_sheet(
 
 
 def _pixels_of(changed: Tensor, image: Tensor) -> Tensor:
-    """Words (h, w) to pixels (1, H, W); a word is a square whose side is a power of two."""
+    """Tokens (h, w) to pixels (1, H, W); a token is a square whose side is a power of two."""
     side = 2 ** round(math.log2(image.shape[-1] / changed.shape[-1]))
     pixels = changed.repeat_interleave(side, dim=0).repeat_interleave(side, dim=1)
     return pixels[None, : image.shape[-2], : image.shape[-1]]

@@ -12,7 +12,7 @@ class AttackVisualizationHook(Hook):
     """Writes a picture of the attack to the visualizer's backends.
 
     One row an image: clean and adversarial with boxes, the reconstruction, the amplified
-    difference, and the map of changed words; see :func:`attack_sheet`.
+    difference, and the map of changed tokens; see :func:`attack_sheet`.
 
     Args:
         interval (int): Iterations between pictures; the first iteration has one too. Defaults to

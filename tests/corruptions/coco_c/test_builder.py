@@ -15,7 +15,7 @@ from mmdet.registry import TRANSFORMS
 from PIL import Image
 
 from projects.dat.corruptions.coco_c import builder, cell_worker, tree
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 from tests.corruptions.coco_c.tree_case import (
     CELLS,
     built,

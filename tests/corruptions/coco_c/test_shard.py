@@ -3,7 +3,7 @@
 import pytest
 
 from projects.dat.corruptions.coco_c.shard import Shard, rank_and_world, write_atomically
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 from tests.corruptions.coco_c.tree_case import kill_group, start, wait_until
 
 

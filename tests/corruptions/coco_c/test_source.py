@@ -6,7 +6,7 @@ import json
 import pytest
 
 from projects.dat.corruptions.coco_c.source import read_source
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 from tests.corruptions.coco_c.tree_case import write_annotations
 
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from projects.dat.corruptions.coco_c import tree
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 from tests.corruptions.coco_c.tree_case import start
 
 MANIFEST = tree.make_manifest('0' * 64, 0, 'bgr', 'jpeg', 85)

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from projects.dat.corruptions.coco_c.verifier import verify
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 from tests.corruptions.coco_c.tree_case import CELLS, built, contents, sha256sum, write_set
 
 

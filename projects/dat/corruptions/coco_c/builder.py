@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
 from . import tree
 from .cell_worker import Cell, Recipe, Task, start_worker, work

@@ -13,10 +13,10 @@ import cv2
 import mmcv
 import numpy as np
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.seeds import hash_seed
 
 from ..corrupt import corrupt
-from ..seeds import image_seed
 from .shard import write_atomically
 from .source import SourceImage
 from .tree import ENDINGS, cell_folder
@@ -107,7 +107,7 @@ def make_cell(recipe: Recipe, image: np.ndarray, image_id: int | str, cell: Cell
         UserError: It cannot be corrupted.
     """
     step = {'bgr': 1, 'rgb': -1}[recipe.channel_order]
-    seed = image_seed(recipe.seed, image_id, *cell)
+    seed = hash_seed(recipe.seed, image_id, *cell)
     try:
         corrupted = corrupt(np.ascontiguousarray(image[..., ::step]), *cell, seed)[..., ::step]
     except UserError:

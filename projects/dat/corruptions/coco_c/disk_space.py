@@ -9,7 +9,7 @@ from functools import partial
 from itertools import cycle
 from pathlib import Path
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
 from .cell_worker import Cell, Recipe, Task, cell_size
 from .source import SourceImage

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
 from .tree import DIGESTS, SCRATCH, digest_line
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
 from .tree import target_name
 

@@ -15,7 +15,7 @@ import numpy
 import PIL
 import scipy
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
 from ..names import CHANNEL_ORDERS
 

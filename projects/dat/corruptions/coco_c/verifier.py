@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
 from ..names import CORRUPTIONS, SEVERITIES
 from . import tree

@@ -6,8 +6,8 @@ import pytest
 from mmdet.registry import TRANSFORMS
 from torch.utils.data import DataLoader, Dataset
 
-from projects.dat.errors import UserError
-from projects.dat.training.loading import LoadImageFromFile
+from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.images import LoadImageFromFile
 from tests.training.coco_case import write_coco
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
-from ..cfg_walk import last_pipelines, type_name, walk
+from ..config import last_pipelines, type_name, walk
 
 BIFPN_STRIDE = 128  # of level P7: BiFPN adds maps of neighboring levels, so each must be halvable
 RESIZES = ('Resize', 'FixScaleResize')

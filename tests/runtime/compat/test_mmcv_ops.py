@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
 DEVICES = ['cpu', 'cuda'] if torch.cuda.is_available() else ['cpu']
 

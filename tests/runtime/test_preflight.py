@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
-from projects.dat.errors import UserError
-from projects.dat.training import preflight
+from projects.dat.runtime import preflight
+from projects.dat.runtime.errors import UserError
 from tests.training.coco_case import coco_config, rewrite, write_coco
 
 
@@ -247,9 +247,9 @@ def test_image_that_is_none(cfg, root):
 @pytest.mark.parametrize('device', ['cpu', 'mps'])
 def test_amp_without_gpu(cfg, monkeypatch, device):
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    monkeypatch.setattr('projects.dat.training.preflight.model.get_device', lambda: device)
+    monkeypatch.setattr('projects.dat.runtime.preflight.model.get_device', lambda: device)
     assert f'the device here is {device!r}: leave --amp out' in _sentence(cfg)
-    monkeypatch.setattr('projects.dat.training.preflight.model.get_device', lambda: 'cuda')
+    monkeypatch.setattr('projects.dat.runtime.preflight.model.get_device', lambda: 'cuda')
     preflight.check(cfg)
 
 

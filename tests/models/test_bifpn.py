@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from projects.dat.detectors import BiFPN
+from projects.dat.models import BiFPN
 
 IN_CHANNELS, CHANNELS = [3, 4, 5], 6
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmcv.cnn import ConvModule, build_conv_layer
 
-from projects.dat.detectors.layers import Conv2dSamePadding, max_pool_same, same_padding
+from projects.dat.models.layers import Conv2dSamePadding, max_pool_same, same_padding
 
 
 def tap(index: int, k: int, size: int, kernel: int, stride: int, dilation: int) -> int:

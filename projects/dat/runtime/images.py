@@ -6,7 +6,7 @@ import numpy as np
 from mmcv.transforms import LoadImageFromFile as _LoadImageFromFile
 from mmdet.registry import TRANSFORMS
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
 
 def read_image(

@@ -1,7 +1,10 @@
-"""Finding things inside an MMEngine config."""
+"""Finding and changing things inside an MMEngine config."""
 
+import os.path as osp
 from collections.abc import Iterator
 from typing import Any
+
+from mmengine.config import Config
 
 
 def walk(node: Any, path: str) -> Iterator[tuple[str, dict]]:
@@ -51,3 +54,32 @@ def type_name(node: dict) -> str:
     """The class name of a config dict, without its scope."""
     kind = node.get('type', '')
     return kind.split('.')[-1] if isinstance(kind, str) else kind.__name__
+
+
+def set_data_root(cfg: Config, root: str) -> None:
+    """Point every data set at ``root`` and let the evaluators' annotation files follow.
+
+    An evaluator's ``ann_file`` that lies below the old root of its split's data keeps its place
+    relative to the root; any other is left alone.
+
+    Args:
+        cfg (Config): Changed in place: ``data_root`` of each data set of the train, val and test
+            loaders, through wrappers, and ``ann_file`` of the evaluators.
+        root (str): The folder that holds the images and annotations.
+    """
+    datasets = {}
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader')
+        datasets[split] = list(leaf_datasets(loader['dataset'], split)) if loader else []
+    # Evaluators first: `test_dataloader = val_dataloader` may make the two one object, whose old
+    # root both evaluators need.
+    for split, found in datasets.items():
+        for _, metric in metrics_of(cfg, split):
+            ann_file = osp.normpath(metric.get('ann_file') or '.')
+            for _, dataset in found:
+                old_root = osp.normpath(dataset.get('data_root') or '.')
+                if ann_file.startswith(old_root + osp.sep):
+                    metric['ann_file'] = osp.join(root, osp.relpath(ann_file, old_root))
+    for found in datasets.values():
+        for _, dataset in found:
+            dataset['data_root'] = root

@@ -3,9 +3,9 @@
 import os
 import os.path as osp
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
-from ..loading import read_image
+from ..images import read_image
 
 SAMPLES = 20  # images opened: under a second, and a set of the wrong kind shows at the first
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from projects.dat.training import preflight
-from projects.dat.training.data_root import set_data_root
+from projects.dat.runtime import preflight
+from projects.dat.runtime.config import set_data_root
 from tests.training.coco_case import coco_config, write_coco
 
 

@@ -6,10 +6,10 @@ import re
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 from projects.dat.tokenizer import load_tokenizer
 
-from ..cfg_walk import type_name, walk
+from ..config import type_name, walk
 
 
 def check_pretrained(cfg: Config) -> None:

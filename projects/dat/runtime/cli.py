@@ -13,11 +13,11 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import build_functions
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
+from projects.dat.training.adversarial_config import apply_adversarial
 
 from . import preflight
-from .adversarial_config import apply_adversarial
-from .data_root import set_data_root
+from .config import set_data_root
 
 RANK_0_HEAD_START = 15.0  # seconds; ranks start that far apart at most
 

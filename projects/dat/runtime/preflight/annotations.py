@@ -5,7 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
 IMAGE_KEYS = {'id', 'file_name', 'width', 'height'}
 OBJECT_KEYS = {'id', 'image_id', 'category_id', 'bbox', 'area'}

@@ -1,7 +1,7 @@
 """Work-arounds for upstream bugs, one function each, naming the bug and the version.
 
-:func:`install` has to run before anything imports mmdet or mmpretrain; importing ``projects.dat``
-does that. It may be called any number of times.
+:func:`install` has to run before anything imports mmdet or mmpretrain; importing
+``projects.dat.register`` does that. It may be called any number of times.
 """
 
 from .checkpoints import allow_mmengine_checkpoints

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 
-from projects.dat.detectors import HuberLoss
+from projects.dat.models import HuberLoss
 
 DISTANCES = [-3.0, -0.5, -0.1, -0.02, 0.0, 0.05, 0.1, 0.11, 1.0, 40.0]
 

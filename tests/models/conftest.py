@@ -15,7 +15,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from safetensors import safe_open
 
-import projects.dat.detectors  # noqa: F401  (registers)
+import projects.dat.models  # noqa: F401  (registers)
 
 ROOT = Path(__file__).resolve().parents[2]
 

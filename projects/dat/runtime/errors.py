@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake."""
+"""The exceptions that stand for a user's mistake."""
 
 
 class UserError(Exception):
@@ -7,3 +7,7 @@ class UserError(Exception):
 
     Command-line tools print it without a stack trace and exit with status 2.
     """
+
+
+class ArgumentError(UserError, ValueError):
+    """An argument that is out of its range: a ValueError to callers, a sentence to users."""

@@ -1,7 +1,7 @@
 """Everything about a config that can be checked before a run starts.
 
 A run that fails after an hour of loading, or trains on shifted labels without a word, costs far
-more than these seconds. Every finding is a :class:`projects.dat.errors.UserError` of one sentence.
+more than these seconds. Every finding is a :class:`~projects.dat.runtime.errors.UserError`.
 """
 
 from mmengine.config import Config

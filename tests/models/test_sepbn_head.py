@@ -79,7 +79,7 @@ def test_losses_are_divided_by_the_positives_of_all_ranks(monkeypatch, ranks_mea
     box = head.prior_generator.grid_priors([(8, 8), (4, 4)], device='cpu')[0][27:28]
     instances = InstanceData(bboxes=box, labels=torch.tensor([1]))
     monkeypatch.setattr(
-        'projects.dat.detectors.sepbn_head.reduce_mean', lambda count: count * ranks_mean)
+        'projects.dat.models.sepbn_head.reduce_mean', lambda count: count * ranks_mean)
     meta = dict(img_shape=(64, 64), pad_shape=(64, 64), batch_input_shape=(64, 64))
     losses = head.loss_by_feat(scores, deltas, [instances], [meta])
     # The target deltas are zero: 50 * 4 * 0.1 * (1.1 - 0.05) over 4 coordinates.

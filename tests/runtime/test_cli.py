@@ -6,12 +6,12 @@ import re
 import pytest
 from mmengine.registry import Registry
 
-from projects.dat.errors import UserError
-from projects.dat.training import cli
+from projects.dat.runtime import cli
+from projects.dat.runtime.errors import UserError
 from tests.training.coco_case import coco_config
 from tools.train import apply_arguments
 
-THINGS = Registry('thing', scope='cli_test', locations=['projects.dat.errors'])
+THINGS = Registry('thing', scope='cli_test', locations=['projects.dat.runtime.errors'])
 
 
 @THINGS.register_module()

@@ -10,8 +10,8 @@ import pytest
 import torch
 from mmengine.utils.dl_utils import mmcv_full_available
 
-from projects.dat import compat
-from projects.dat.errors import UserError
+from projects.dat.runtime import compat
+from projects.dat.runtime.errors import UserError
 
 
 def test_missing_op_raises_when_it_is_called():

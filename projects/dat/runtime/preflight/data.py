@@ -8,9 +8,9 @@ from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from projects.dat.errors import UserError
+from projects.dat.runtime.errors import UserError
 
-from ..cfg_walk import leaf_datasets, metrics_of, type_name
+from ..config import leaf_datasets, metrics_of, type_name
 from .annotations import check_classes, read_annotations
 from .images import check_images
 

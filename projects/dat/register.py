@@ -1,0 +1,11 @@
+"""Registers everything with MMEngine's registries; configs name it in ``custom_imports``."""
+
+from projects.dat.runtime import compat
+
+# Before the first import of mmdet, which fails where mmcv's compiled operators are missing.
+compat.install()
+
+import projects.dat.corruptions.transform  # noqa: E402
+import projects.dat.models  # noqa: E402
+import projects.dat.runtime.images  # noqa: E402
+import projects.dat.training  # noqa: E402, F401
