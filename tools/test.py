@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import projects.dat.register  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
 
 from mmdet.evaluation import DumpDetResults  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
+from mmengine.registry import RUNNERS  # noqa: E402
 
 from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.runtime import cli  # noqa: E402
@@ -36,7 +36,7 @@ def main() -> None:
         hook = dict(type='DetVisualizationHook', draw=True, test_out_dir=args.show_dir)
         cfg.merge_from_dict({'default_hooks.visualization': hook})
     cli.check_once(cfg, 'test')
-    runner = Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg)
     if args.out:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
     runner.test()

@@ -9,10 +9,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import projects.dat.register  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
 
 from mmengine.config import Config  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
+from mmengine.registry import RUNNERS  # noqa: E402
 
 from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.runtime import cli  # noqa: E402
+from projects.dat.training.runner import check_adversarial  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,8 +55,10 @@ def main() -> None:
     args = parse_args()
     cfg = cli.load_config(args)
     apply_arguments(cfg, args)
+    if 'adversarial' in cfg:
+        check_adversarial(cfg, load=True)
     cli.check_once(cfg, 'train')
-    Runner.from_cfg(cfg).train()
+    RUNNERS.build(cfg).train()
 
 
 if __name__ == '__main__':

@@ -64,7 +64,7 @@ def test_restored_controller_goes_on_alike():
 
 
 def test_state_is_a_snapshot():
-    controller = TokenChangeController()
+    controller = TokenChangeController(alpha=0.1)
     state = controller.state_dict()
     controller.log_alpha.add_(1)
     assert state['log_alpha'].exp().item() == pytest.approx(0.1)
@@ -83,3 +83,11 @@ def test_state_is_a_snapshot():
 def test_bad_settings_are_named(settings, named):
     with pytest.raises(ValueError, match=named):
         TokenChangeController(**settings)
+
+
+@pytest.mark.parametrize('alpha', [3e-4, 0.1, 40.0])
+def test_calibration_finds_the_step_size(alpha):
+    controller = TokenChangeController()
+    assert not controller.calibrated
+    found = controller.calibrate(lambda a: (0.038 * (a / alpha) ** 0.9).clamp(max=1), USED)
+    assert found.item() == pytest.approx(alpha, rel=0.06) and controller.calibrated

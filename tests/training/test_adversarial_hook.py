@@ -10,7 +10,7 @@ from torch import nn
 from projects.dat.runtime.errors import UserError
 from projects.dat.training import AdversarialDetDataPreprocessor, AdversarialTrainingHook, SplitBN
 
-PIXEL = dict(type='PixelAttack', norm='Linf', eps=0.1, step_size=0.1, steps=1)
+PIXEL = dict(type='PixelAttack', norm='Linf', eps=0.1, alpha=0.1, steps=1)
 
 
 def make(norm=None, assembly='concat', **options):

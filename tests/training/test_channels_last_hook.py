@@ -14,7 +14,7 @@ from tests.training.toy_detector import batch, make
 def test_a_step_in_channels_last_is_the_same_step(assembly):
     results = {}
     for layout in (torch.contiguous_format, torch.channels_last):
-        attack = PixelAttack('L2', eps=1.0, step_size=0.5, steps=2)
+        attack = PixelAttack('L2', eps=1.0, alpha=0.5, steps=2)
         model, _ = make(attack, assembly, norm=SplitBN)
         model.drop.p = 0.0  # draws in the order of memory
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -114,7 +114,7 @@ def test_any_batch(shapes, boxes):
 
 
 @pytest.mark.parametrize(
-    'attack', [None, PixelAttack('Linf', eps=8 / 255, step_size=2 / 255, steps=2)]
+    'attack', [None, PixelAttack('Linf', eps=8 / 255, alpha=2 / 255, steps=2)]
 )
 def test_the_attack_leaves_no_trace(attack):
     model, _ = make(attack)

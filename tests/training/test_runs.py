@@ -137,7 +137,7 @@ DET_ADVPROP = {
         {
             'adversarial.hook.tokenizer': None,
             'adversarial.hook.attack': dict(
-                type='PixelAttack', norm='Linf', eps=0.03, step_size=0.03, steps=1, _delete_=True
+                type='PixelAttack', norm='Linf', eps=0.03, alpha=0.03, steps=1, _delete_=True
             ),
         },
         DET_ADVPROP,

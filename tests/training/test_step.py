@@ -27,8 +27,8 @@ ATTACKS = {
         toy_tokenizer(), steps=2, eps=0.2, controller=TokenChangeController()
     ),
     'discrete, released code': lambda: DiscreteAttack(toy_tokenizer(), 'released', alpha=0.1),
-    'pixel, L2': lambda: PixelAttack('L2', eps=0.3, step_size=0.2, steps=2),
-    'pixel, Linf': lambda: PixelAttack('Linf', eps=0.1, step_size=0.1, steps=1),
+    'pixel, L2': lambda: PixelAttack('L2', eps=0.3, alpha=0.2, steps=2),
+    'pixel, Linf': lambda: PixelAttack('Linf', eps=0.1, alpha=0.1, steps=1),
     'Det-AdvProp': DetAdvPropAttack,
     'Det-AdvProp, by image': lambda: DetAdvPropAttack(selection='image'),
 }
@@ -147,7 +147,7 @@ def test_the_concatenation_is_the_only_copy(monkeypatch, make_attack, assembly, 
     'make_attack, passes, tokenizer_passes',
     [
         (lambda: DiscreteAttack(toy_tokenizer()), 2, 2),
-        (lambda: PixelAttack('Linf', eps=0.1, step_size=0.1, steps=2), 4, 0),
+        (lambda: PixelAttack('Linf', eps=0.1, alpha=0.1, steps=2), 4, 0),
         # With patterns for all losses: the backward pass of one alone leaves out the other's head.
         (lambda: DetAdvPropAttack(classification='loss', box='loss'), 6, 0),
     ],

@@ -5,12 +5,13 @@
 _base_ = './dat.py'
 
 adversarial = dict(
-    hook=dict(
-        attack=dict(
-            _delete_=True,
-            type='DiscreteAttack',
-            variant='released',
-            norm='L2',
-            alpha=0.1,
-            eps=0.1,
-            random_start=0.8)))
+    attack=dict(
+        _delete_=True,
+        type='DiscreteAttack',
+        variant='released',
+        norm='L2',
+        eps=0.1,
+        alpha=0.1,
+        random_start=0.8),
+    # What two forward passes through one batch norm do.
+    split_bn='shared')

@@ -6,6 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from projects.dat.runtime.errors import ArgumentError
+
 from .base import Attack
 from .result import AttackResult
 
@@ -36,7 +38,7 @@ class DetAdvPropAttack(Attack):
     meanwhile, which is the caller's business, as is training on the result.
 
     No official training code exists and sizes of the perturbation are not stated where we could
-    read them: **norm, eps, step_size, steps, random_start and selection defaults are ours** (what
+    read them: **norm, eps, alpha, steps, random_start and selection defaults are ours** (what
     AdvProp, https://arxiv.org/abs/1911.09665, does for its small models: one step of one grey
     level).
 
@@ -48,7 +50,7 @@ class DetAdvPropAttack(Attack):
     Args:
         norm: 'L2' (per image) or 'Linf' (per pixel value). Defaults to 'Linf'.
         eps: Radius of the perturbation, in units of the 0..1 range. Defaults to 1 / 255.
-        step_size: Size of one step, in the same units and norm. Defaults to 1 / 255.
+        alpha: Size of one step, in the same units and norm. Defaults to 1 / 255.
         steps: Number of steps. Defaults to 1.
         random_start: Probability, drawn once per batch and candidate, of starting from random
             noise. Defaults to 0.
@@ -70,14 +72,15 @@ class DetAdvPropAttack(Attack):
           batch with a loss or gradient that is not finite comes back unchanged.
 
     Raises:
-        ValueError: An argument is unknown or out of range, or the input is ill-shaped.
+        ArgumentError: An argument is unknown or out of range, or the input is unfit; it is a
+            ValueError.
     """
 
     def __init__(
         self,
         norm: str = 'Linf',
         eps: float = 1 / 255,
-        step_size: float = 1 / 255,
+        alpha: float = 1 / 255,
         steps: int = 1,
         random_start: float = 0.0,
         selection: str = 'batch',
@@ -85,14 +88,16 @@ class DetAdvPropAttack(Attack):
         box: str = 'bbox|iou|dfl|centerness',
         loss_scale: float = 1024.0,
     ):
-        if norm not in ('L2', 'Linf') or eps is None:
-            raise ValueError(
-                f"DetAdvPropAttack needs a norm of 'L2' or 'Linf' and an eps, not {norm!r} and "
-                f'{eps}.'
+        if norm not in ('L2', 'Linf') or None in (eps, alpha):
+            raise ArgumentError(
+                f"DetAdvPropAttack needs a norm of 'L2' or 'Linf', an eps and an alpha, not "
+                f'{norm!r}, {eps} and {alpha}'
             )
         if selection not in SELECTIONS:
-            raise ValueError(f'selection must be one of {SELECTIONS}, not {selection!r}.')
-        super().__init__(norm, step_size, eps, steps, random_start, loss_scale)
+            raise ArgumentError(
+                f'selection must be one of {", ".join(SELECTIONS)}, not {selection!r}'
+            )
+        super().__init__(norm, eps, alpha, steps, random_start, loss_scale)
         self.selection = selection
         self.classification = classification
         self.box = box

@@ -1,11 +1,14 @@
 """Adversarial examples in the space of tokens."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from projects.dat.runtime.errors import ArgumentError
 
 from .base import Attack
 from .controller import TokenChangeController
@@ -61,17 +64,20 @@ class DiscreteAttack(Attack):
         tokenizer: See :class:`Tokenizer`.
         variant: 'paper' or 'released'. Defaults to 'paper'.
         norm: 'L2', 'Linf' or 'raw'. Defaults to 'L2'.
-        alpha: Step size; for L2 the length of the whole image's step, in units of the 0..1 range.
-            An image that the mask leaves only a part of steps sqrt(part) as far, so that its pixels
-            move like those of a whole one. Defaults to 0.1.
-        eps: Radius of the perturbation in the same norm (raw: L2), or None for no projection.
-            Defaults to None.
+        eps: Radius of the perturbation in the same norm (raw: L2), which bounds every step, or None
+            for no bound. Defaults to None.
+        alpha: Fixed step size; for L2 the length of the whole image's step, in units of the 0..1
+            range. An image that the mask leaves only a part of steps sqrt(part) as far, so that its
+            pixels move like those of a whole one. Defaults to None: the controller adapts it.
         steps: Number of steps. Defaults to 1.
         random_start: 'released' only: probability, drawn once per batch, of starting from Gaussian
             noise of L2 length eps (Linf: uniform in -eps..eps). Defaults to 0.
+        direction: 'gradient', or 'random': steps along Gaussian noise and never asks the objective.
+            It is the control for what the gradient contributes. Defaults to 'gradient'.
+        controller: Keeps the share of changed tokens at its target by adapting alpha; 'paper' only.
+            Defaults to None: with ``alpha=None`` a ``TokenChangeController()``, which holds the
+            published rate of 3.8 %.
         loss_scale: Power of two on the loss in the backward pass, for float16. Defaults to 1024.
-        controller: 'paper' only: adapts alpha to a target share of changed tokens. Its alpha takes
-            the place of ``alpha``, and ``eps`` keeps its ratio to it. Defaults to None.
 
     Shape:
         - images: float32 (N, 3, H, W), RGB, 0..1.
@@ -81,10 +87,11 @@ class DiscreteAttack(Attack):
         - result: :class:`AttackResult`.
 
     Raises:
-        ValueError: An argument is unknown or out of range, or the input is ill-shaped.
+        ArgumentError: An argument is unknown or out of range, or the input is unfit; it is a
+            ValueError.
 
     Example:
-        >>> attack = DiscreteAttack(tokenizer, controller=TokenChangeController())
+        >>> attack = DiscreteAttack(tokenizer)
         >>> result = attack(images, lambda x: F.cross_entropy(model(x), labels))
         >>> result.images, result.stats['attack/token_change']
     """
@@ -94,29 +101,31 @@ class DiscreteAttack(Attack):
         tokenizer: Tokenizer,
         variant: str = 'paper',
         norm: str = 'L2',
-        alpha: float = 0.1,
         eps: float | None = None,
+        alpha: float | None = None,
         steps: int = 1,
         random_start: float = 0.0,
-        loss_scale: float = 1024.0,
+        direction: str = 'gradient',
         controller: TokenChangeController | None = None,
+        loss_scale: float = 1024.0,
     ):
-        super().__init__(norm, alpha, eps, steps, random_start, loss_scale)
+        super().__init__(norm, eps, alpha, steps, random_start, loss_scale, direction)
         if variant not in VARIANTS:
-            raise ValueError(f'variant must be one of {", ".join(VARIANTS)}, not {variant!r}.')
+            raise ArgumentError(f'variant must be one of {", ".join(VARIANTS)}, not {variant!r}')
         if variant == 'paper' and random_start:
-            raise ValueError("random_start belongs to variant='released': set it to 0 for 'paper'.")
-        if variant == 'released' and controller is not None:
+            raise ArgumentError("random_start belongs to variant='released': leave it out")
+        if variant == 'released' and alpha is None:
             # Q(Q(x)) alone may change more tokens than the target: alpha would sink to nothing.
-            raise ValueError(
-                "A controller belongs to variant='paper': give variant='released' a fixed alpha "
-                'and controller=None.'
+            raise ArgumentError("variant='released' needs a fixed alpha, such as 0.1")
+        if controller is not None and alpha is not None:
+            raise ArgumentError(
+                f'either alpha={alpha} fixes the step size or a controller adapts it: leave one out'
             )
-        if controller is not None and eps is not None and not alpha:
-            raise ValueError('With a controller, eps keeps its ratio to alpha: let alpha exceed 0.')
         self.tokenizer = tokenizer
         self.variant = variant
         self.controller = controller
+        if alpha is None and controller is None:
+            self.controller = TokenChangeController()
 
     @torch.no_grad()
     def __call__(
@@ -124,60 +133,71 @@ class DiscreteAttack(Attack):
     ) -> AttackResult:
         """Attack a batch; shapes as in the class docstring."""
         mask = self._check(images, mask)
-        alpha, eps = self._sizes(images.device)
         part = self.perturbation.part(mask)
-        step, radius = alpha * part, None if eps is None else eps * part
+        radius = None if self.eps is None else self.eps * part
+        allowed = F.max_pool2d(mask.float(), self.tokenizer.downscale, ceil_mode=True)[:, 0].bool()
 
         def decode(tokens: Tensor) -> Tensor:
             with torch.autocast(images.device.type, enabled=False):
                 decoded = self.tokenizer.detokenize(tokens, size=tuple(images.shape[2:]))
             return torch.where(mask, decoded, images)
 
+        def changed_by(point: Tensor) -> tuple[Tensor, Tensor]:
+            """The point's tokens, and which of them differ from those of the images."""
+            found = self._encode(point)
+            return found, (found != tokens) & allowed
+
+        def share(changed: Tensor) -> Tensor:
+            return changed.sum() / allowed.sum().clamp(min=1)
+
+        def calibrate(move: Callable[[Size], Tensor], skipped: Tensor) -> Size:
+            return part * self.controller.calibrate(
+                lambda size: share(changed_by(move(size * part))[1]), skipped
+            )
+
         tokens = self._encode(images)
-        reconstruction = decode(tokens)
-        climb = partial(self._climb, objective=objective, mask=mask, alpha=step, eps=radius)
+        # A random direction looks at no reconstruction.
+        blind = self.variant == 'paper' and self.direction == 'random'
+        reconstruction = None if blind else decode(tokens)
+        alpha = self.alpha if self.controller is None else self.controller.alpha(images.device)
+        climb = partial(self._climb, objective=objective, mask=mask, alpha=alpha * part, eps=radius)
         if self.variant == 'paper':
             base = images
+            uncalibrated = self.controller is not None and not self.controller.calibrated
             point, before, skipped = climb(
-                base, view=lambda point: decode(self._encode(point)), first_view=reconstruction
+                base,
+                view=lambda point: decode(self._encode(point)),
+                first_view=reconstruction,
+                calibrate=calibrate if uncalibrated else None,
             )
+            if self.controller is not None:
+                alpha = self.controller.alpha(images.device)
         else:
             base = reconstruction
             point, before, skipped = climb(base)
         stats = self._stats(base, point, alpha, before, skipped)
-        adversarial = torch.where(skipped, tokens, self._encode(point))
-        allowed = F.max_pool2d(mask.float(), self.tokenizer.downscale, ceil_mode=True)[:, 0].bool()
-        changed = (adversarial != tokens) & allowed
-        stats['attack/token_change'] = changed.sum() / allowed.sum().clamp(min=1)
+        adversarial, changed = changed_by(point)
+        adversarial, changed = torch.where(skipped, tokens, adversarial), changed & ~skipped
+        stats['attack/token_change'] = share(changed)
         if self.controller is not None:
             self.controller.update(stats['attack/token_change'], skipped)
         return AttackResult(decode(adversarial), stats, reconstruction, changed)
 
     def state_dict(self) -> dict:
-        """The generator's state, and the controller's if there is one."""
-        state = super().state_dict()
-        if self.controller is not None:
-            state['controller'] = self.controller.state_dict()
-        return state
+        """The controller's state, if there is one."""
+        return {} if self.controller is None else {'controller': self.controller.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
-        """Restore what :meth:`state_dict` gave; ValueError if only one side has a controller."""
+        """Restore what :meth:`state_dict` gave; ArgumentError if one side has no controller."""
         if ('controller' in state) != (self.controller is not None):
             has, lacks = ('state', 'attack') if self.controller is None else ('attack', 'state')
-            raise ValueError(
-                f'The {has} has a step-size controller and the {lacks} has none: resume with the '
-                'attack settings that the state was saved with.'
+            raise ArgumentError(
+                f'the {has} has a step-size controller and the {lacks} has none: resume with the '
+                'attack settings that the state was saved with'
             )
-        super().load_state_dict(state)
         if self.controller is not None:
             self.controller.load_state_dict(state['controller'])
 
     def _encode(self, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, enabled=False):
             return self.tokenizer.tokenize(images)
-
-    def _sizes(self, device: torch.device) -> tuple[Size, Size | None]:
-        if self.controller is None:
-            return self.alpha, self.eps
-        alpha = self.controller.alpha(device)
-        return alpha, None if self.eps is None else self.eps * alpha / self.alpha

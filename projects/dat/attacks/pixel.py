@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from projects.dat.runtime.errors import ArgumentError
+
 from .base import Attack
 from .result import AttackResult, Objective
 
@@ -14,7 +16,7 @@ class PixelAttack(Attack):
     (https://arxiv.org/abs/1412.6572); PGD, "Towards Deep Learning Models Resistant to Adversarial
     Attacks" (https://arxiv.org/abs/1706.06083).
 
-    FGSM is ``PixelAttack('Linf', eps, step_size=eps, steps=1)``. A batch whose loss or gradient is
+    FGSM is ``PixelAttack('Linf', eps, alpha=eps, steps=1)``. A batch whose loss or gradient is
     not finite comes back unchanged, with ``attack/skipped`` 1. Costs ``steps`` objective calls,
     each one forward and one backward pass to the image.
 
@@ -23,10 +25,12 @@ class PixelAttack(Attack):
     Args:
         norm: 'L2' (per image) or 'Linf' (per pixel value).
         eps: Radius of the perturbation, in units of the 0..1 range, such as 8 / 255 for Linf.
-        step_size: Size of one step, in the same units and norm.
+        alpha: Size of one step, in the same units and norm.
         steps: Number of steps.
         random_start: Probability, drawn once per batch, of starting from random noise: of L2 length
             eps, or uniform in -eps..eps. Defaults to 0.
+        direction: 'gradient', or 'random': steps along Gaussian noise, the control for what the
+            gradient contributes. Defaults to 'gradient'.
         loss_scale: Power of two on the loss in the backward pass, for float16. Defaults to 1024.
 
     Shape:
@@ -36,10 +40,11 @@ class PixelAttack(Attack):
         - result: :class:`AttackResult`, without reconstruction and changed tokens.
 
     Raises:
-        ValueError: An argument is unknown or out of range, or the input is ill-shaped.
+        ArgumentError: An argument is unknown or out of range, or the input is unfit; it is a
+            ValueError.
 
     Example:
-        >>> attack = PixelAttack('Linf', eps=8 / 255, step_size=2 / 255, steps=10)
+        >>> attack = PixelAttack('Linf', eps=8 / 255, alpha=2 / 255, steps=10)
         >>> adversarial = attack(images, lambda x: F.cross_entropy(model(x), labels)).images
     """
 
@@ -47,16 +52,18 @@ class PixelAttack(Attack):
         self,
         norm: str,
         eps: float,
-        step_size: float,
+        alpha: float,
         steps: int,
         random_start: float = 0.0,
+        direction: str = 'gradient',
         loss_scale: float = 1024.0,
     ):
-        if norm not in ('L2', 'Linf') or eps is None:
-            raise ValueError(
-                f"PixelAttack needs a norm of 'L2' or 'Linf' and an eps, not {norm!r} and {eps}."
+        if norm not in ('L2', 'Linf') or None in (eps, alpha):
+            raise ArgumentError(
+                f"PixelAttack needs a norm of 'L2' or 'Linf', an eps and an alpha, not {norm!r}, "
+                f'{eps} and {alpha}'
             )
-        super().__init__(norm, step_size, eps, steps, random_start, loss_scale)
+        super().__init__(norm, eps, alpha, steps, random_start, loss_scale, direction)
 
     @torch.no_grad()
     def __call__(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from projects.dat.corruptions import SEVERITIES
@@ -52,7 +53,7 @@ def evaluate(
     Raises:
         UserError: The evaluator does not give the metric.
     """
-    runner = Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg)
     # As Runner.test does: hooks prepare first, EMA takes its weights while the checkpoint loads.
     loop = runner.test_loop
     runner.call_hook('before_run')

@@ -14,7 +14,6 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import build_functions
 
 from projects.dat.runtime.errors import UserError
-from projects.dat.training.adversarial_config import apply_adversarial
 
 from . import preflight
 from .config import set_data_root
@@ -80,7 +79,6 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)
     merge_options(cfg, args.cfg_options)
-    apply_adversarial(cfg)
     apply_runtime(cfg, args)
     name = osp.splitext(osp.basename(args.config))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)

@@ -1,30 +1,35 @@
-"""MMEngine glue: adversarial data preprocessors, hooks, split batch norm, tokenizer training."""
+"""MMEngine glue of training: runner, data preprocessors, hooks, split batch norm, tokenizers."""
 
-from .adversarial_config import apply_adversarial
-from .adversarial_hook import AdversarialTrainingHook
 from .adversary import Adversary
 from .channels_last_hook import ChannelsLastHook
+from .hook import AdversarialTrainingHook
 from .image_files import ImageFiles
-from .preprocessor import AdversarialDetDataPreprocessor
+from .preprocessors import (
+    AdversarialClsDataPreprocessor,
+    AdversarialDetDataPreprocessor,
+    AdversarialSelfSupDataPreprocessor,
+    make_adversarial,
+)
 from .random_state_hook import RandomStateHook, seed_worker
 from .reconstruction import ReconstructionHook, ReconstructionMetric
-from .split_bn import SplitBN, SplitSyncBN
+from .runner import AdversarialRunner
+from .split_bn import SplitBN
 from .tokenizer_training import TokenizerTraining
-from .visualization_hook import AttackVisualizationHook
 
 __all__ = [
+    'AdversarialClsDataPreprocessor',
     'AdversarialDetDataPreprocessor',
+    'AdversarialRunner',
+    'AdversarialSelfSupDataPreprocessor',
     'AdversarialTrainingHook',
     'Adversary',
-    'AttackVisualizationHook',
     'ChannelsLastHook',
     'ImageFiles',
     'RandomStateHook',
     'ReconstructionHook',
     'ReconstructionMetric',
     'SplitBN',
-    'SplitSyncBN',
     'TokenizerTraining',
-    'apply_adversarial',
+    'make_adversarial',
     'seed_worker',
 ]

@@ -11,19 +11,20 @@ from projects.dat.attacks import AttackResult, isolate
 from projects.dat.attacks.base import Attack
 from projects.dat.runtime.errors import UserError
 
-from .split_bn import route_batch_norm, split_batch_norms
+from .split_bn import route_batch_norm, set_route, split_batch_norms
 
 
 @dataclass
 class Adversary:
-    """Runs an attack against the training loss of a model, without leaving a trace in the model.
+    """Runs an attack against the loss of a model, without leaving a trace in the model.
 
     Args:
         attack: From ``projects.dat.attacks``.
-        model: The unwrapped model; its ``forward(inputs, data_samples, mode='loss')`` is attacked.
-        loss_pattern: Regular expression; of the model's losses those whose name it is found in
-            count. Names differ by head: ``loss`` is all of them, ``cls`` usually
-            the classification, ``bbox|iou`` the boxes.
+        model: The unwrapped model; its ``forward(inputs, data_samples, mode='loss')`` is attacked,
+            in the mode (training or evaluation) that it is in.
+        losses: Regular expression; of the model's losses those whose name it is found in count.
+            Names differ by head: ``loss`` is all of them, ``cls`` usually the classification,
+            ``bbox|iou`` the boxes. Defaults to 'loss'.
 
     Attributes:
         stats: Of the last attack, 0-d tensors on the device.
@@ -33,7 +34,7 @@ class Adversary:
 
     attack: Attack
     model: nn.Module
-    loss_pattern: str = 'loss'
+    losses: str = 'loss'
     keep_result: bool = False
     kept: tuple | None = None
 
@@ -41,7 +42,7 @@ class Adversary:
         self.batch_norms = split_batch_norms(self.model)
         # AdvProp: adversarial images are the auxiliary batch norm's business, also when made.
         auxiliary = any(norm.split == 'aux' for norm in self.batch_norms)
-        self.route = 'aux' if auxiliary else 'main'
+        self.attack_route = 'aux' if auxiliary else 'main'
         self.checkpointed = [m for m in self.model.modules() if getattr(m, 'with_cp', False)]
         self.stats = {}
 
@@ -50,7 +51,7 @@ class Adversary:
         images: Tensor,
         mask: Tensor,
         to_inputs: Callable[[Tensor, slice], Tensor],
-        data_samples: list,
+        data_samples: list | None,
     ) -> AttackResult:
         """Attack a batch.
 
@@ -63,14 +64,14 @@ class Adversary:
         """
 
         def objective(
-            candidate: Tensor, losses: str = self.loss_pattern, index: int | None = None
+            candidate: Tensor, losses: str = self.losses, index: int | None = None
         ) -> Tensor:
             which = slice(None) if index is None else slice(index, index + 1)
-            samples = copy.deepcopy(data_samples[which])
-            found = self.model(to_inputs(candidate, which), samples, mode='loss')
-            return _total(found, losses)
+            samples = copy.deepcopy(data_samples and data_samples[which])
+            inputs = to_inputs(candidate, which)
+            return total_loss(self.model(inputs=inputs, data_samples=samples, mode='loss'), losses)
 
-        with isolate(self.model), route_batch_norm(self.batch_norms, self.route):
+        with isolate(self.model), route_batch_norm(self.batch_norms, self.attack_route):
             # Activation checkpoints as MMDetection makes them refuse torch.autograd.grad; isolate
             # puts the setting back.
             for module in self.checkpointed:
@@ -82,8 +83,16 @@ class Adversary:
             self.kept = (images, mask, data_samples, result)
         return result
 
+    def route(self, clean: int, adversarial: int) -> None:
+        """Tell the batch norms what the next training batch consists of, in images."""
+        set_route(self.batch_norms, 'split', (clean, adversarial))
 
-def _total(losses: dict, pattern: str) -> Tensor:
+    def release(self) -> None:
+        """Let the batch norms be plain ones again."""
+        set_route(self.batch_norms, 'main')
+
+
+def total_loss(losses: dict, pattern: str) -> Tensor:
     """Sum of the chosen losses, as MMEngine's ``parse_losses`` sums all of them."""
     terms = []
     for name, value in losses.items():
@@ -92,6 +101,6 @@ def _total(losses: dict, pattern: str) -> Tensor:
     if not terms:
         raise UserError(
             f'expected losses whose name matches {pattern!r}, found {", ".join(losses)}; change '
-            'the loss_pattern of the AdversarialTrainingHook or the patterns of its attack'
+            'adversarial.losses, or the patterns of its attack'
         )
     return sum(term.mean() for term in terms)

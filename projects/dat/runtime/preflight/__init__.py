@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from .data import check_data
 from .model import check_amp, check_class_count, check_input_size
-from .weights import check_load_from, check_pretrained, check_tokenizer
+from .weights import check_load_from, check_pretrained
 
 __all__ = ['check']
 
@@ -17,7 +17,7 @@ def check(cfg: Config, mode: str = 'train') -> None:
     """Check a config and what it points at, quick things first.
 
     Looked at: the device for AMP, the input size, data folders, annotation files, images, class
-    names and their number, the weights to start from and the tokenizer. Data sets that do not read
+    names and their number, and the weights to start from. Data sets that do not read
     COCO's format, and files that are not on a local disk, are passed over. Weights given as a URL
     are downloaded to torch hub's cache, as the run would do.
 
@@ -41,4 +41,3 @@ def check(cfg: Config, mode: str = 'train') -> None:
     check_load_from(cfg)
     if mode == 'train':
         check_pretrained(cfg)
-        check_tokenizer(cfg)

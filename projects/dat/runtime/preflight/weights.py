@@ -1,4 +1,4 @@
-"""Can the weights that a config starts from be had: backbone, checkpoint, tokenizer?"""
+"""Can the weights that a config starts from be had: backbone and checkpoint?"""
 
 import os.path as osp
 import re
@@ -7,7 +7,6 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
 from projects.dat.runtime.errors import UserError
-from projects.dat.tokenizer import load_tokenizer
 
 from ..config import type_name, walk
 
@@ -40,23 +39,6 @@ def check_load_from(cfg: Config) -> None:
     if cfg.get('load_from'):
         cure = 'give a .pth file that tools/train.py saved (work_dirs/<config name>/*.pth)'
         _try_loading(cfg.load_from, 'checkpoint', cure)
-
-
-def check_tokenizer(cfg: Config) -> None:
-    """Load the tokenizer of the AdversarialTrainingHook once.
-
-    Raises:
-        UserError: The name or an option is unknown, or the file is missing or broken.
-    """
-    for hook in cfg.get('custom_hooks') or []:
-        tokenizer = hook.get('tokenizer') if type_name(hook) == 'AdversarialTrainingHook' else None
-        if tokenizer is None:
-            continue
-        options = {'name_or_path': tokenizer} if isinstance(tokenizer, str) else dict(tokenizer)
-        try:
-            load_tokenizer(**options)
-        except (ValueError, TypeError) as error:
-            raise UserError(f'the tokenizer of AdversarialTrainingHook: {error}') from None
 
 
 def _try_loading(source: str, what: str, cure: str) -> None:
