@@ -5,4 +5,4 @@
 # Expected: bbox_mAP_50 of at least 0.3.
 _base_ = ['./efficientdet_demo.py', './_base_/attacks/dat.py']
 
-adversarial = dict(hook=dict(interval=10), visualization=dict(interval=120))
+adversarial = dict(log_interval=10, picture_interval=120)

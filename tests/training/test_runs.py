@@ -10,10 +10,8 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import Runner
+from mmengine.registry import MODELS, RUNNERS, init_default_scope
 
-from projects.dat.training import apply_adversarial
 from tools.make_demo_data import make_demo_data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,12 +36,11 @@ def config(data_root, work_dir, **options):
             # Dropout and drop path: random numbers in the model itself.
             'model.backbone.drop_path_rate': 0.2,
             'default_hooks.logger.interval': 1,
-            'adversarial.hook.interval': 1,
+            'adversarial.log_interval': 1,
             **options,
         }
     )
     cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
-    apply_adversarial(cfg)
     cfg.work_dir = str(work_dir)
     cfg.experiment_name = f'{work_dir.name}_{len(list(work_dir.parent.iterdir()))}'
     # A visualizer is one in its process by name; an earlier test's would draw into its own folder.
@@ -72,20 +69,20 @@ EMA = dict(
 def uninterrupted(data_root, tmp_path_factory):
     work_dir = tmp_path_factory.mktemp('uninterrupted')
     cfg = config(data_root, work_dir, custom_hooks=[EMA])
-    Runner.from_cfg(cfg).train()
+    RUNNERS.build(cfg).train()
     return work_dir
 
 
 def test_a_killed_run_resumes_to_the_same_bits(data_root, uninterrupted, tmp_path):
     cfg = config(data_root, tmp_path, custom_hooks=[EMA])
-    runner = Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg)
     runner.register_hook(Kill())
     with pytest.raises(KeyboardInterrupt):
         runner.train()
     torch.manual_seed(999)  # a new process has other random states
     cfg = config(data_root, tmp_path, custom_hooks=[EMA])
     cfg.resume = True
-    Runner.from_cfg(cfg).train()
+    RUNNERS.build(cfg).train()
     expected, found = saved(uninterrupted), saved(tmp_path)
     assert_equal(found['state_dict'], expected['state_dict'])
     assert_equal(found['ema_state_dict'], expected['ema_state_dict'])
@@ -122,8 +119,8 @@ def test_it_logs_and_draws_the_attack(uninterrupted):
 
 DET_ADVPROP = {
     'adversarial.split_bn': 'aux',
-    'adversarial.hook.tokenizer': None,
-    'adversarial.hook.attack': dict(type='DetAdvPropAttack', _delete_=True),
+    'adversarial.tokenizer': None,
+    'adversarial.attack': dict(type='DetAdvPropAttack', _delete_=True),
 }
 
 
@@ -132,25 +129,27 @@ DET_ADVPROP = {
     [
         {'optim_wrapper.accumulative_counts': 2},
         {'adversarial.split_bn': 'aux'},
-        {'adversarial.split_bn': None, 'adversarial.data_preprocessor.assembly': 'replace'},
+        {'adversarial.split_bn': None, 'adversarial.assembly': 'replace'},
         {'train_dataloader.batch_size': 1},
+        {'adversarial.share': 0.5, 'adversarial.assembly': 'replace'},
+        {'adversarial.attack.direction': 'random'},
         {
-            'adversarial.hook.tokenizer': None,
-            'adversarial.hook.attack': dict(
+            'adversarial.tokenizer': None,
+            'adversarial.attack': dict(
                 type='PixelAttack', norm='Linf', eps=0.03, alpha=0.03, steps=1, _delete_=True
             ),
         },
         DET_ADVPROP,
-        {**DET_ADVPROP, 'adversarial.hook.attack.selection': 'image'},
+        {**DET_ADVPROP, 'adversarial.attack.selection': 'image'},
     ],
     ids=[
-        'accumulation', 'auxiliary batch norm', 'replace', 'batch of one', 'pixel attack',
-        'Det-AdvProp', 'Det-AdvProp per image',
+        'accumulation', 'auxiliary batch norm', 'replace', 'batch of one', 'a share',
+        'random direction', 'pixel attack', 'Det-AdvProp', 'Det-AdvProp per image',
     ],
 )
 def test_variants_train(data_root, tmp_path, options):
     options = {'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 9, **options}
-    Runner.from_cfg(config(data_root, tmp_path, **options)).train()
+    RUNNERS.build(config(data_root, tmp_path, **options)).train()
     state_dict = saved(tmp_path, epoch=1)['state_dict']
     assert all(value.isfinite().all() for value in state_dict.values())
     assert any('.aux.' in k for k in state_dict) == (options.get('adversarial.split_bn') == 'aux')
@@ -160,13 +159,12 @@ def test_variants_train(data_root, tmp_path, options):
 def test_other_detectors_train(data_root, tmp_path, name):
     """Their models, on the drawn images."""
     other = Config.fromfile(ROOT / f'configs/{name}.py')
-    apply_adversarial(other)
     cfg = config(data_root, tmp_path, **{'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 9})
     cfg.model = other.model
     cfg.model.backbone.init_cfg = None
     cfg.model.data_preprocessor.pad_size_divisor = 128
     cfg.model.bbox_head.num_classes = 5
-    Runner.from_cfg(cfg).train()
+    RUNNERS.build(cfg).train()
     assert all(value.isfinite().all() for value in saved(tmp_path, 1)['state_dict'].values())
 
 
@@ -175,10 +173,10 @@ import sys, hashlib
 sys.path.insert(0, {root!r})
 import projects.dat.register, torch
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.registry import RUNNERS
 torch.set_num_threads(1)
 cfg = Config.fromfile({cfg!r})
-runner = Runner.from_cfg(cfg)
+runner = RUNNERS.build(cfg)
 runner.train()
 digest = hashlib.sha256()
 for key, value in sorted(runner.model.module.state_dict().items()):
@@ -190,10 +188,10 @@ print(f'DIGEST {{runner.rank}} {{digest.hexdigest()}}\\n', end='', flush=True)
 """
 
 
-@pytest.mark.parametrize('norm', ['SplitBN', 'SplitSyncBN'])
+@pytest.mark.parametrize('norm', ['BN', 'SyncBN'])
 def test_two_processes_hold_equal_weights(data_root, tmp_path, norm):
     cfg = config(data_root, tmp_path / 'run')
-    if norm == 'SplitBN':
+    if norm == 'BN':
         for part in (cfg.model.backbone, cfg.model.neck, cfg.model.bbox_head):
             part.norm_cfg.type = norm
     cfg.merge_from_dict(
@@ -241,10 +239,8 @@ def test_methods_see_the_same_images(data_root, tmp_path):
         (tmp_path / name).mkdir()
         cfg = config(data_root, tmp_path / name, **{'train_cfg.val_interval': 9})
         if name == 'plain':
-            cfg.custom_hooks = []
-            cfg.model.data_preprocessor.type = 'DetDataPreprocessor'
-            del cfg.model.data_preprocessor['assembly']
-        runner = Runner.from_cfg(cfg)
+            cfg.pop('adversarial'), cfg.pop('runner_type')
+        runner = RUNNERS.build(cfg)
         recorders.append(Recorder())
         runner.register_hook(recorders[-1])
         runner.train()

@@ -16,16 +16,19 @@ from projects.dat.attacks import (
     DetAdvPropAttack,
     DiscreteAttack,
     PixelAttack,
-    TokenChangeController,
 )
-from projects.dat.training import AdversarialTrainingHook, Adversary, SplitBN, TokenizerTraining
+from projects.dat.training import (
+    AdversarialRunner,
+    AdversarialTrainingHook,
+    Adversary,
+    SplitBN,
+    TokenizerTraining,
+)
 from tests.training.coco_case import coco_config
 from tests.training.toy_detector import IdentityTokenizer, batch, make, toy_tokenizer
 
 ATTACKS = {
-    'discrete': lambda: DiscreteAttack(
-        toy_tokenizer(), steps=2, eps=0.2, controller=TokenChangeController()
-    ),
+    'discrete': lambda: DiscreteAttack(toy_tokenizer(), steps=2, eps=0.2),
     'discrete, released code': lambda: DiscreteAttack(toy_tokenizer(), 'released', alpha=0.1),
     'pixel, L2': lambda: PixelAttack('L2', eps=0.3, alpha=0.2, steps=2),
     'pixel, Linf': lambda: PixelAttack('Linf', eps=0.1, alpha=0.1, steps=1),
@@ -146,20 +149,20 @@ def test_the_concatenation_is_the_only_copy(monkeypatch, make_attack, assembly, 
 @pytest.mark.parametrize(
     'make_attack, passes, tokenizer_passes',
     [
-        (lambda: DiscreteAttack(toy_tokenizer()), 2, 2),
+        (lambda: DiscreteAttack(toy_tokenizer(), alpha=0.1), 2, 2),
+        (lambda: DiscreteAttack(toy_tokenizer(), alpha=0.1, direction='random'), 0, None),
         (lambda: PixelAttack('Linf', eps=0.1, alpha=0.1, steps=2), 4, 0),
         # With patterns for all losses: the backward pass of one alone leaves out the other's head.
         (lambda: DetAdvPropAttack(classification='loss', box='loss'), 6, 0),
     ],
-    ids=['discrete', 'pixel, 2 steps', 'Det-AdvProp'],
+    ids=['discrete', 'random direction', 'pixel, 2 steps', 'Det-AdvProp'],
 )
 def test_an_attack_computes_no_gradient_of_a_weight(
     tmp_path, make_attack, passes, tokenizer_passes
 ):
     init_default_scope('mmdet')
     cfg = coco_config(tmp_path).model
-    cfg.data_preprocessor.type = 'AdversarialDetDataPreprocessor'
-    model = MODELS.build(cfg).train()
+    model = AdversarialRunner.prepare(MODELS.build(cfg), split_bn=None).train()
     adversary = Adversary(make_attack(), model)
     model.data_preprocessor.bind(adversary)
     data = batch((64, 64), (64, 64))
@@ -170,6 +173,9 @@ def test_an_attack_computes_no_gradient_of_a_weight(
         return counter.get_total_flops()
 
     of_tokenizer = flops(toy_tokenizer().reconstruct, torch.rand(2, 3, 64, 64))
+    if tokenizer_passes is None:  # two encodings, and one decoding of the result
+        encoding = flops(toy_tokenizer().tokenize, torch.rand(2, 3, 64, 64))
+        tokenizer_passes = 1 + encoding / of_tokenizer
     plain = DetDataPreprocessor.forward(model.data_preprocessor, batch((64, 64), (64, 64)), True)
     forward = flops(model, **plain, mode='loss')
     found = flops(model.data_preprocessor, data, training=True)

@@ -78,11 +78,13 @@ def toy_tokenizer():
     return tokenizer
 
 
-def make(attack=None, assembly='concat', norm=nn.BatchNorm2d, **options):
+def make(attack=None, assembly='concat', norm=nn.BatchNorm2d, share=1.0, **options):
     """A detector in training and the adversary bound to its preprocessor."""
     attack = attack or DiscreteAttack(toy_tokenizer(), alpha=5.0)
     torch.manual_seed(0)
-    preprocessor = AdversarialDetDataPreprocessor(assembly=assembly, **{**OPTIONS, **options})
+    preprocessor = AdversarialDetDataPreprocessor(
+        assembly=assembly, share=share, **{**OPTIONS, **options}
+    )
     model = Detector(preprocessor, norm).train()
     adversary = Adversary(attack, model)
     preprocessor.bind(adversary)

@@ -248,7 +248,11 @@ class AdversarialSelfSupDataPreprocessor(_SelfSup, SelfSupDataPreprocessor):
     """MMPretrain's for self-supervision, with an attack; see :class:`AdversarialMixin`."""
 
 
-_TASKS = {DetDataPreprocessor: _Det, ClsDataPreprocessor: _Cls, SelfSupDataPreprocessor: _SelfSup}
+_TASKS = {
+    DetDataPreprocessor: (_Det, AdversarialDetDataPreprocessor),
+    ClsDataPreprocessor: (_Cls, AdversarialClsDataPreprocessor),
+    SelfSupDataPreprocessor: (_SelfSup, AdversarialSelfSupDataPreprocessor),
+}
 _REFUSED = (BoxInstDataPreprocessor, TrackDataPreprocessor, TwoNormDataPreprocessor)
 
 
@@ -268,15 +272,17 @@ def make_adversarial(
     """
     kind = type(preprocessor)
     if not issubclass(kind, AdversarialMixin):
-        task = next((task for base, task in _TASKS.items() if issubclass(kind, base)), None)
-        if task is None or issubclass(kind, _REFUSED):
+        base = next((base for base in _TASKS if issubclass(kind, base)), None)
+        if base is None or issubclass(kind, _REFUSED):
             raise UserError(
                 f'{kind.__name__} cannot be made adversarial: expected a DetDataPreprocessor, a '
                 'ClsDataPreprocessor, a SelfSupDataPreprocessor or a subclass that hands on one '
                 'batch of images; train this model without the fragment (and without '
                 "runner_type='AdversarialRunner'), or write a preprocessor over AdversarialMixin"
             )
-        adversarial = type(f'Adversarial{kind.__name__}', (task, kind), {})
+        mixin, adversarial = _TASKS[base]
+        if kind is not base:
+            adversarial = type(f'Adversarial{kind.__name__}', (mixin, kind), {})
         converted = adversarial.__new__(adversarial)
         vars(converted).update(vars(preprocessor))
         preprocessor = converted
