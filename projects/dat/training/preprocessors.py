@@ -49,6 +49,9 @@ class AdversarialMixin:
     released code; Fast AdvProp (ICLR 2022) attacks a share.
     """
 
+    # Whether the model sees one batch, whose clean images come first and adversarial ones last.
+    ONE_BATCH = True
+
     def __init__(
         self, *args, assembly: str = 'concat', share: float = 1.0, pad_values: Sequence = (),
         **kwargs,
@@ -207,6 +210,7 @@ class _Cls(AdversarialMixin):
 
 class _SelfSup(AdversarialMixin):
     VIEW = 1  # ours: no published code says which view is attacked
+    ONE_BATCH = False
 
     # The adversarial view takes the place of a view, so that no image becomes its own false
     # negative: whatever the assembly, clean images of this view give way to adversarial ones.

@@ -15,7 +15,7 @@ from projects.dat.runtime.config import type_name, walk
 from projects.dat.runtime.errors import UserError
 
 from .hook import AdversarialTrainingHook
-from .preprocessors import _SelfSup, check_assembly, make_adversarial
+from .preprocessors import check_assembly, make_adversarial
 from .split_bn import SPLITS, SplitBN
 
 REGISTRATION = 'projects.dat.register'
@@ -78,7 +78,8 @@ class AdversarialRunner(Runner):
             share (float): See :class:`AdversarialMixin`. Defaults to 1.
             split_bn (str, optional): How the clean and the adversarial part of a batch share batch
                 norms: 'clean', 'shared' or 'aux', see :class:`SplitBN`; None for plain batch norm
-                over both. Defaults to 'clean'.
+                over both. Views of self-supervision are batches of their own and share plain ones.
+                Defaults to 'clean'.
             keep_bn (tuple[str]): Prefixes of modules whose batch norms stay as they are. Defaults
                 to RoI heads, whose samples are not the batch's images.
 
@@ -87,10 +88,7 @@ class AdversarialRunner(Runner):
         """
         preprocessor = make_adversarial(model.data_preprocessor, assembly, share, pad_values)
         model.data_preprocessor = preprocessor
-        if split_bn is None:
-            return model
-        if isinstance(preprocessor, _SelfSup):
-            # Clean and adversarial images of one view go through the network together.
+        if split_bn is None or not preprocessor.ONE_BATCH:
             return model
         if preprocessor.assembly == 'replace' and share == 1 and split_bn != 'shared':
             raise UserError(
