@@ -1,6 +1,3 @@
-import sys
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -86,7 +83,7 @@ def test_the_callers_precision_does_not_reach_the_search():
     assert torch.equal(found, brute_force(vectors, codes))
 
 
-def test_vectors_that_are_not_finite_get_some_word():
+def test_vectors_that_are_not_finite_get_some_token():
     vectors = torch.randn(4, 4)
     vectors[1, 2], vectors[2, 0] = torch.nan, torch.inf
     codes = torch.randn(100, 4)
@@ -121,8 +118,8 @@ def test_memory_is_bounded_at_512_px_and_batch_16():
     assert sum(made) / (65536 * 16384 * 4 / limit) < 512 << 20
 
 
-def test_memory_without_triton():
-    """As above, all in fp64, as on a GPU where Triton cannot run; on a device without memory."""
+def test_memory_on_a_gpu():
+    """As above, for a GPU's larger chunks, on a device without memory."""
     limit = codebook._DEFAULT_CHUNK_BYTES
     # A chunk of scores, its boolean ties and their byte copy live at once, beside fp64 codes.
     assert limit * (1 + 2 / 8) + 2 * 16384 * 4 * 8 + 65536 * 8 < 512 << 20
@@ -132,29 +129,15 @@ def test_memory_without_triton():
     assert max(made) <= limit
 
 
-@pytest.fixture
-def triton_search(monkeypatch):
-    """Finds the search on CUDA anew, with the given module in the place of the kernels'."""
-
-    def find(module):
-        monkeypatch.setitem(sys.modules, 'projects.dat.tokenizer.nearest_triton', module)
-        codebook._triton_search.cache_clear()
-        return codebook._triton_search()
-
-    yield find
-    codebook._triton_search.cache_clear()
-
-
-def test_without_triton(triton_search):
-    assert triton_search(None) is None
-
-
-def test_triton_that_does_not_run(triton_search):
-    def nearest_codes(vectors, codes):
-        raise RuntimeError('no C compiler')
-
-    with pytest.warns(UserWarning, match='without Triton, slower: .'):
-        assert triton_search(SimpleNamespace(nearest_codes=nearest_codes)) is None
+def test_the_search_of_gpus_equals_brute_force(monkeypatch):
+    """In chunks, with ties: every code is there three times."""
+    monkeypatch.setitem(codebook._CHUNK_BYTES, 'cpu', 8 * 903 * 37)
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randn(301, 4, generator=generator).repeat(3, 1)
+    codes = codes[torch.randperm(903, generator=generator)]
+    vectors = torch.randn(1001, 4, generator=generator)
+    found = codebook._exhaustive_search(vectors, codes)
+    assert torch.equal(found, brute_force(vectors, codes))
 
 
 class _Allocations(torch.utils._python_dispatch.TorchDispatchMode):

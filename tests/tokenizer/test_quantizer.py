@@ -40,7 +40,7 @@ def test_the_codebook_is_not_the_optimizers():
     assert not make().codebook.requires_grad
 
 
-def test_the_first_batch_places_the_words_on_data():
+def test_the_first_batch_places_the_tokens_on_data():
     quantizer = make(num_tokens=16)
     vectors = 5 + torch.randn(200, 2)
     quantizer(grid(vectors))
@@ -49,7 +49,7 @@ def test_the_first_batch_places_the_words_on_data():
     assert len(quantizer.codebook.unique(dim=0)) == 16
 
 
-def test_words_converge_to_the_means_of_clusters():
+def test_tokens_converge_to_the_means_of_clusters():
     quantizer = make(num_tokens=16, decay=0.8)
     centers = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0], [9.0, 9.0]])
     for _ in range(100):
@@ -58,7 +58,7 @@ def test_words_converge_to_the_means_of_clusters():
     assert (nearest < 0.2).all()
 
 
-def test_dead_words_are_restarted():
+def test_dead_tokens_are_restarted():
     quantizer = make(num_tokens=8, decay=0.5)
     quantizer(grid(torch.randn(500, 2)))
     quantizer.codebook.data[3] = 1e6
@@ -97,7 +97,7 @@ print(f'got {quantizer.codebook.flatten().tolist()} {quantizer.uses.sum().item()
 """
 
 
-def test_two_processes_share_their_words(tmp_path):
+def test_two_processes_share_their_tokens(tmp_path):
     script = tmp_path / 'ranks.py'
     script.write_text(RANKS)
     command = [sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--standalone']

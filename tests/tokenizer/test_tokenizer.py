@@ -198,7 +198,7 @@ def test_compiles_only_on_demand(monkeypatch, tmp_path):
     assert len(calls) == 2
 
 
-def test_bf16_keeps_most_words_and_nearly_all_of_the_picture(tokenizer):
+def test_bf16_keeps_most_tokens_and_nearly_all_of_the_picture(tokenizer):
     image = photograph('astronaut')
     half = Tokenizer(tokenizer.network, precision='bf16')
     tokens, exact = half.tokenize(image), tokenizer.tokenize(image)

@@ -14,7 +14,8 @@ from mmengine.hooks import CheckpointHook
 from PIL import Image
 
 from projects.dat.runtime.errors import UserError
-from projects.dat.tokenizer import load_tokenizer, lpips_weights
+from projects.dat.tokenizer import load_tokenizer
+from projects.dat.tokenizer.lpips import _shapes
 from projects.dat.training.image_files import ImageFiles
 from tools.train_vqgan import main
 
@@ -49,7 +50,7 @@ def lpips(tmp_path_factory):
     generator = torch.Generator().manual_seed(0)
     places = iter((0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28))
     weights = {}
-    for name, shape in lpips_weights._shapes().items():
+    for name, shape in _shapes().items():
         tensor = torch.randn(shape, generator=generator) / torch.Size(shape[1:]).numel() ** 0.5
         if name.startswith('head'):
             weights[f'lin{name[4:]}.model.1.weight'] = tensor.abs()

@@ -6,7 +6,7 @@ from mmengine.logging import MessageHub
 from mmengine.model import ExponentialMovingAverage
 
 from projects.dat.runtime.errors import UserError
-from projects.dat.tokenizer import LPIPS, TokenizerError, hinge_loss, lpips_weights
+from projects.dat.tokenizer import LPIPS, TokenizerError, hinge_loss, load_lpips
 from projects.dat.training import TokenizerTraining, tokenizer_training
 
 NETWORK = dict(type='FastVQGAN', width=8, num_tokens=32)
@@ -130,7 +130,7 @@ def test_lpips_is_no_part_of_the_checkpoint():
     assert not [key for key in make().state_dict() if 'lpips' in key]
 
 
-def test_fine_tuning_starts_from_the_tokenizer_words_and_all():
+def test_fine_tuning_starts_from_the_tokenizer_tokens_and_all():
     model = TokenizerTraining(network='fast_f8_8192')
     before = {k: v.clone() for k, v in model.network.state_dict().items()}
     assert all(p.requires_grad and p.is_contiguous() for p in model.network.decoder.parameters())
@@ -148,7 +148,7 @@ def test_a_precision_that_is_none():
 
 
 def test_lpips_that_is_missing(monkeypatch):
-    monkeypatch.setattr(tokenizer_training, 'load_lpips', lpips_weights.load_lpips)
+    monkeypatch.setattr(tokenizer_training, 'load_lpips', load_lpips)
     with pytest.raises(TokenizerError, match='found no /no/such/file'):
         make(lpips=['/no/such/file'])
 
@@ -158,7 +158,7 @@ def test_sides_that_are_no_multiples():
         make()(images(size=30), mode='loss')
 
 
-def test_averaged_words_are_as_old_as_the_averaged_network():
+def test_averaged_tokens_are_as_old_as_the_averaged_network():
     """Both halves of a tokenizer must move by the same share at a step of EMA."""
     model = make()
     averaged = ExponentialMovingAverage(model, momentum=0.1, update_buffers=True)

@@ -8,7 +8,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from projects.dat.tokenizer.layers import AttnBlock
+from projects.dat.tokenizer.vqgan import AttnBlock
 from projects.dat.training.pixels import PixelSpace
 
 # Of the expression in `nearest_tokens`: a sum, a product and what becomes of them.

@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from projects.dat.tokenizer import VQGAN, Tokenizer, load_tokenizer
-from projects.dat.tokenizer.download import cache_folder
-from projects.dat.tokenizer.presets import PUBLISHED
+from projects.dat.tokenizer.published import PUBLISHED, cache_folder
 
 PUBLISHED_LAYOUT = 'published'
 _PRESET = 'openimages_f8_16384'

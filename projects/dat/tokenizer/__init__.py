@@ -1,15 +1,12 @@
 """Visual tokens: VQGAN tokenizers in pure torch."""
 
-from .checkpoint import read_state_dict, write_state_dict
+from .checkpoint import TokenizerError, read_state_dict, write_state_dict
 from .codebook import nearest_codes
 from .discriminator import PatchDiscriminator, adaptive_weight, hinge_loss
 from .fast_vqgan import FastVQGAN
 from .fidelity import precision_changes
-from .layout import TokenizerError, build_network
-from .loading import load_tokenizer
-from .lpips import LPIPS
-from .lpips_weights import load_lpips
-from .presets import DEFAULT_TOKENIZER
+from .loading import DEFAULT_TOKENIZER, build_network, load_tokenizer
+from .lpips import LPIPS, load_lpips
 from .quantizer import EMAQuantizer
 from .tokenizer import Tokenizer
 from .vqgan import VQGAN

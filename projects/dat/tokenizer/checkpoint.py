@@ -13,14 +13,17 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from projects.dat.runtime.errors import UserError
 from projects.dat.runtime.files import replacing
-
-from .layout import TokenizerError
 
 logger = logging.getLogger(__name__)
 
 SUFFIXES = ('.ckpt', '.pth', '.safetensors')
 TRAINED = 'network.'  # prefix of the tokenizer among what is trained
+
+
+class TokenizerError(UserError, ValueError):
+    """A tokenizer that cannot be had: one sentence with expectation, finding and cure."""
 
 
 def read_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:

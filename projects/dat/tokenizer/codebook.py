@@ -1,9 +1,6 @@
 """Nearest-code search with bounded memory."""
 
-import functools
 import math
-import warnings
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -24,10 +21,10 @@ def nearest_codes(vectors: Tensor, codebook: Tensor) -> Tensor:
     several are.
 
     ``argmin_k |v - c_k|^2 = argmin_k |c_k|^2 - 2 v.c_k``. In fp32 this expansion cancels and turns
-    near ties around, so that it only rules out the codes whose score exceeds the least by more than
-    the rounding error can explain; distances in fp64 decide among the others, one or two per
-    vector. The full distance matrix never exists. CUDA runs the same as a Triton kernel, without
-    waiting for the device; where Triton cannot run, everything is computed in fp64.
+    near ties around. On the CPU it therefore only rules out the codes whose score exceeds the least
+    by more than the rounding error can explain, and distances in fp64 decide among the others, one
+    or two per vector. Other devices compute all scores in fp64, without waiting for the device. The
+    full distance matrix never exists: vectors are taken some at a time.
 
     Args:
         vectors: (M, D), any float type.
@@ -44,30 +41,11 @@ def nearest_codes(vectors: Tensor, codebook: Tensor) -> Tensor:
             f'expected vectors (M, D) and a codebook (K, D), got {tuple(vectors.shape)} and '
             f'{tuple(codebook.shape)}'
         )
-    search = _exhaustive_search
     # The bounds on rounding errors are for numbers that fp32 can hold.
-    if torch.float64 not in (vectors.dtype, codebook.dtype):
-        if vectors.device.type == 'cpu':
-            search = _pruned_search
-        elif vectors.device.type == 'cuda':
-            search = _triton_search() or _exhaustive_search
-    return search(vectors, codebook)
-
-
-@functools.cache
-def _triton_search() -> Callable[[Tensor, Tensor], Tensor] | None:
-    """The search on CUDA, or None where Triton is missing (macOS, wheels for the CPU) or fails."""
-    try:
-        from .nearest_triton import nearest_codes as search
-    except ImportError:
-        return None
-    try:
-        search(torch.zeros(1, 4, device='cuda'), torch.zeros(1, 4, device='cuda'))
-    except Exception as error:
-        # An old GPU, or no C compiler for the launcher: no reason not to train.
-        warnings.warn(f'nearest-code search runs without Triton, slower: {error}', stacklevel=3)
-        return None
-    return search
+    small = torch.float64 not in (vectors.dtype, codebook.dtype)
+    if small and vectors.device.type == 'cpu':
+        return _pruned_search(vectors, codebook)
+    return _exhaustive_search(vectors, codebook)
 
 
 def _pruned_search(vectors: Tensor, codebook: Tensor) -> Tensor:

@@ -87,5 +87,5 @@ class FastVQGAN(nn.Module):
         return self.encoder(images * 2 - 1)
 
     def decode(self, entries: Tensor) -> Tensor:
-        """Word vectors (N, D, h, w) -> images (N, 3, 8 h, 8 w), about 0..1 (not clamped)."""
+        """Entries (N, D, h, w) -> images (N, 3, 8 h, 8 w), about 0..1 (not clamped)."""
         return (self.decoder(entries) + 1) / 2
