@@ -68,6 +68,8 @@ def test_processes_without_gpu_talk_over_gloo(config, monkeypatch):
 
 BAD_ARGUMENTS = {
     'no config': (lambda c: ['nowhere.py'], ['config nowhere.py does not exist']),
+    'moved config': (
+        lambda c: ['configs/vqgan_fast_f8.py'], ['give', 'configs/tokenizer/vqgan_fast_f8.py']),
     'syntax': (lambda c: [_written(c, 'a = dict(')], ['small.py cannot be read', 'SyntaxError']),
     'base': (lambda c: [_written(c, "_base_ = 'gone.py'")], ['cannot be read', 'gone.py']),
     'index': (lambda c: [c, '--cfg-options', 'train_dataloader.dataset.pipeline.9.type=X'],

