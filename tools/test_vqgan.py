@@ -1,6 +1,7 @@
 """Score a tokenizer on images: `python tools/test_vqgan.py fast_f8_8192 --val DIR`.
 
-Prints PSNR, LPIPS and the share of tokens in use, on center crops; the work folder gets a picture.
+Ends with a table of PSNR, LPIPS and the share of tokens in use, on center crops; the work folder
+gets a picture.
 """
 
 import argparse
@@ -12,10 +13,12 @@ sys.path.insert(0, str(ROOT))
 
 import projects.dat.register  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
 
-from mmengine.runner import Runner  # noqa: E402
+from mmengine.registry import RUNNERS  # noqa: E402
 
-from projects.dat.runtime.errors import UserError  # noqa: E402
+from projects.dat.evaluation.tables import Table, to_terminal  # noqa: E402
 from projects.dat.runtime import cli  # noqa: E402
+from projects.dat.runtime.errors import UserError  # noqa: E402
+from projects.dat.training.reconstruction import figures_as_text  # noqa: E402
 
 SMALLEST = 16  # that LPIPS can halve four times
 
@@ -52,7 +55,14 @@ def main() -> None:
     name = f'{path.parent.name}_{path.stem}' if path.suffix else path.name
     cfg.work_dir = args.work_dir or f'work_dirs/test_{name}'
     cli.apply_runtime(cfg, args)
-    Runner.from_cfg(cfg).val()
+    # MMEngine tells of its configuration and of every tenth batch: the table shall be what is seen.
+    cfg.log_level = 'ERROR'
+    runner = RUNNERS.build(cfg)
+    metrics = runner.val()
+    if runner.rank == 0:
+        header, *rows = figures_as_text('tokenizer', {args.tokenizer: metrics})
+        images = f'{len(runner.val_dataloader.dataset)} images, {args.size} px'
+        print(to_terminal(Table(images, header, rows)))
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
-"""Train a tokenizer: `python tools/train_vqgan.py configs/vqgan_fast_f8.py --train DIR --val DIR`.
+"""Train a tokenizer: `python tools/train_vqgan.py CONFIG --train DIR --val DIR`.
 
-Ends with tokenizer.safetensors in the work folder, which every `tokenizer=` setting takes.
+CONFIG is one of configs/tokenizer/*.py. Ends with a table of the validations and with
+tokenizer.safetensors in the work folder, which every setting of a tokenizer takes.
 """
 
 import argparse
@@ -11,11 +12,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import projects.dat.register  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
 
-from mmengine.runner import Runner, find_latest_checkpoint  # noqa: E402
+from mmengine.registry import RUNNERS  # noqa: E402
+from mmengine.runner import find_latest_checkpoint  # noqa: E402
 
+from projects.dat.evaluation.tables import Table, to_terminal  # noqa: E402
+from projects.dat.runtime import cli  # noqa: E402
 from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.tokenizer import read_state_dict, write_state_dict  # noqa: E402
-from projects.dat.runtime import cli  # noqa: E402
+from projects.dat.training.reconstruction import figures_as_text, read_validations  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -59,12 +63,16 @@ def main() -> None:
             f'--resume expected a checkpoint in {cfg.work_dir}, found none; check --work-dir, or '
             'leave --resume out to start anew'
         )
-    runner = Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg)
     runner.train()
     if runner.rank == 0:
         path = Path(cfg.work_dir) / 'tokenizer.safetensors'
         network = read_state_dict(find_latest_checkpoint(cfg.work_dir))
         write_state_dict(network, path, metadata=dict(config=Path(cfg.filename).name))
+        validations = read_validations(path.with_name('validation.csv'))
+        by_iteration = {row.pop('iter'): row for row in validations}
+        header, *rows = figures_as_text('iteration', by_iteration)
+        print(to_terminal(Table('Validations', header, rows)))
         print(f'wrote {path}')
 
 

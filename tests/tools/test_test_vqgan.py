@@ -12,7 +12,7 @@ from projects.dat.tokenizer import load_tokenizer
 from tools.test_vqgan import main
 
 
-def test_scores_are_those_of_the_tokenizer(tmp_path, monkeypatch):
+def test_scores_are_those_of_the_tokenizer(tmp_path, monkeypatch, capsys):
     folder = tmp_path / 'images'
     folder.mkdir()
     crops = [skimage.data.astronaut()[i : i + 96, 100:196] for i in (0, 200)]
@@ -32,6 +32,10 @@ def test_scores_are_those_of_the_tokenizer(tmp_path, monkeypatch):
     assert float(row['tokens_used']) == pytest.approx(used, abs=1e-4)
     assert 'lpips' not in row
     assert len(list(out.rglob('reconstruction_0.png'))) == 1
+    # The table, and nothing else.
+    title, header, _, scores = capsys.readouterr().out.strip().splitlines()
+    assert title == '2 images, 64 px' and header.split()[0] == 'tokenizer'
+    assert scores.split()[:2] == ['fast_f8_8192', f'{float(row["psnr"]):.2f}']
 
 
 def test_crops_too_small_for_lpips(tmp_path, monkeypatch):

@@ -88,7 +88,9 @@ def train(monkeypatch, images):
 def test_trains_evaluates_and_exports(train, tmp_path, capsys):
     folder = train(tmp_path / 'run', '--cfg-options', 'model.network.width=8')
     path = folder / 'tokenizer.safetensors'
-    assert f'wrote {path}' in capsys.readouterr().out
+    *_, title, header, _, first, last, _, written = capsys.readouterr().out.splitlines()
+    assert (title, header.split()[0], written) == ('Validations', 'iteration', f'wrote {path}')
+    assert [line.split()[0] for line in (first, last)] == ['2', '4']
     tokenizer = load_tokenizer(path)
     assert tokenizer.network.encoder.stem.out_channels == 8
     assert len(tokenizer.codebook) == 8192

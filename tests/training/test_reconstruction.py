@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from projects.dat.training import ReconstructionHook, ReconstructionMetric
+from projects.dat.training.reconstruction import figures_as_text, read_validations
 
 
 def sample(difference, tokens, **figures):
@@ -41,7 +42,9 @@ class Recorder:
 
 
 def validate(hook, folder, iteration, psnr):
-    runner = SimpleNamespace(work_dir=folder, iter=iteration, visualizer=Recorder())
+    runner = SimpleNamespace(
+        work_dir=folder, iter=iteration, rank=0, val_dataloader=[0, 0], visualizer=Recorder()
+    )
     hook.before_val_epoch(runner)
     for difference in (0.1, 0.2):
         hook.after_val_iter(runner, 0, outputs=[sample(difference, [[0]])] * 2)
@@ -73,8 +76,20 @@ def test_curves_go_on_after_a_restart(tmp_path):
         validate(ReconstructionHook(), tmp_path, iteration, psnr)
     # Resumed from a checkpoint of iteration 15: what came later is replaced.
     validate(ReconstructionHook(), tmp_path, 20, 21.5)
-    with open(tmp_path / 'validation.csv', newline='') as file:
-        rows = list(csv.DictReader(file))
+    rows = read_validations(tmp_path / 'validation.csv')
     assert [(row['iter'], row['psnr']) for row in rows] == [('10', '20.0000'), ('20', '21.5000')]
     with Image.open(tmp_path / 'validation.png') as plot:
         assert plot.width > plot.height
+
+
+def test_figures_as_text():
+    """LPIPS was measured from the second validation on."""
+    rows = {
+        '500': dict(psnr='20.1234', lpips='', tokens_used='0.9931'),
+        '1000': dict(psnr=21.0, lpips=0.0, tokens_used=1.0),
+    }
+    assert figures_as_text('iteration', rows) == [
+        ['iteration', 'PSNR [dB]', 'LPIPS', 'share of tokens used'],
+        ['500', '20.12', '-', '99.3%'],
+        ['1000', '21.00', '0.000', '100.0%'],
+    ]

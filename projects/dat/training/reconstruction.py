@@ -1,6 +1,7 @@
 """How well a tokenizer reconstructs, while it trains: the metric, its curves and pictures."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ from mmengine.dist import master_only
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, METRICS
+from tqdm import tqdm
 
 from projects.dat.runtime.files import replacing
 
+# How figures are called and written.
 _LABELS = dict(psnr='PSNR [dB]', lpips='LPIPS', tokens_used='share of tokens used')
+_FORMATS = dict(psnr='.2f', lpips='.3f', tokens_used='.1%')
 
 
 @METRICS.register_module()
@@ -45,9 +49,9 @@ class ReconstructionMetric(BaseMetric):
 class ReconstructionHook(Hook):
     """After each validation: a picture of reconstructions, and the curves so far.
 
-    Pictures (image above reconstruction) go to the visualizer's backends. ``validation.csv`` and
-    ``validation.png`` in the work folder have a point for every validation; a resumed run goes on
-    with them.
+    On a terminal a bar shows how far a validation is. Pictures (image above reconstruction) go to
+    the visualizer's backends. ``validation.csv`` and ``validation.png`` in the work folder have a
+    point for every validation; a resumed run goes on with them.
 
     Args:
         num_images (int): How many images of the first batches a picture has. Defaults to 6.
@@ -66,11 +70,16 @@ class ReconstructionHook(Hook):
                 (Path(runner.work_dir) / f'validation{suffix}').unlink(missing_ok=True)
 
     def before_val_epoch(self, runner) -> None:
-        """Start a new picture."""
+        """Start a new picture and a new bar."""
         self._columns = []
+        # Not where the output is no terminal, nor on another rank.
+        disable = None if runner.rank == 0 else True
+        total = len(runner.val_dataloader)
+        self._bar = tqdm(total=total, desc='validation', leave=False, disable=disable)
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Keep the first images."""
+        self._bar.update()
         for sample in outputs[: self.num_images - len(self._columns)]:
             pair = torch.cat([sample['image'], sample['reconstruction']], dim=1)
             self._columns.append((pair * 255).round().byte().permute(1, 2, 0).cpu().numpy())
@@ -78,10 +87,11 @@ class ReconstructionHook(Hook):
     @master_only
     def after_val_epoch(self, runner, metrics: dict) -> None:
         """Write the picture, the table and the plot."""
+        self._bar.close()
         sheet = np.ascontiguousarray(np.concatenate(self._columns, axis=1))
         runner.visualizer.add_image('reconstruction', sheet, step=runner.iter)
         path = Path(runner.work_dir) / 'validation.csv'
-        rows = [row for row in _read(path) if int(row['iter']) < runner.iter]
+        rows = [row for row in read_validations(path) if int(row['iter']) < runner.iter]
         rows.append({'iter': runner.iter} | {k: f'{v:.4f}' for k, v in metrics.items()})
         with replacing(path) as temporary, open(temporary, 'w', newline='') as file:
             writer = csv.DictWriter(file, rows[-1], extrasaction='ignore')
@@ -92,11 +102,31 @@ class ReconstructionHook(Hook):
                 _plot(rows, temporary)
 
 
-def _read(path: Path) -> list[dict]:
+def read_validations(path: Path) -> list[dict[str, str]]:
+    """Rows of a ``validation.csv``: 'iter' and the figures of each validation; none without it."""
     if not path.is_file():
         return []
     with open(path, newline='') as file:
         return list(csv.DictReader(file))
+
+
+def figures_as_text(first: str, rows: Mapping[str, Mapping]) -> list[list[str]]:
+    """The header and the rows of a table of figures.
+
+    Args:
+        first: Title of the first column.
+        rows: Figures by name, of each thing that the first column names.
+    """
+    names = list(dict.fromkeys(name for figures in rows.values() for name in figures))
+    lines = [[first, *(_LABELS.get(name, name) for name in names)]]
+    for thing, figures in rows.items():
+        values = [figures.get(name) for name in names]
+        texts = [
+            '-' if value in (None, '') else format(float(value), _FORMATS.get(name, '.4g'))
+            for name, value in zip(names, values, strict=True)
+        ]
+        lines.append([thing, *texts])
+    return lines
 
 
 def _plot(rows: list[dict], path: Path) -> None:
