@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from projects.dat.runtime.errors import ArgumentError
 from projects.dat.tokenizer.precision import per_part, true_fp32
 
 OPERATORS = (
@@ -68,5 +69,5 @@ def test_per_part(precision, parts):
     ],
 )
 def test_bad_precision(precision, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         per_part(precision)

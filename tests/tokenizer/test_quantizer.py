@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from projects.dat.runtime.errors import ArgumentError
 from projects.dat.tokenizer import EMAQuantizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,13 +80,14 @@ def test_eval_changes_nothing():
 
 @pytest.mark.parametrize('options', [dict(decay=1), dict(decay=-0.1), dict(dead_below=1.5)])
 def test_shares_that_are_none(options):
-    with pytest.raises(ValueError, match='expected decay and dead_below from 0 to below 1'):
+    with pytest.raises(ArgumentError, match='expected decay and dead_below from 0 to below 1'):
         make(**options)
 
 
 RANKS = """
 import torch, torch.distributed as dist
 from torch import nn
+from projects.dat.runtime.errors import ArgumentError
 from projects.dat.tokenizer import EMAQuantizer
 dist.init_process_group('gloo')
 rank = dist.get_rank()

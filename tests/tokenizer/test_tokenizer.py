@@ -5,6 +5,7 @@ import pytest
 import torch
 from skimage import data
 
+from projects.dat.runtime.errors import ArgumentError
 from projects.dat.tokenizer import (
     DEFAULT_TOKENIZER,
     VQGAN,
@@ -155,7 +156,7 @@ def test_images_enter_and_leave_in_fp32(network):
 
 def test_fp16_is_for_gpus():
     tokenizer = Tokenizer(FastVQGAN(width=8, num_tokens=8), dict(encode='fp16', decode='fp32'))
-    with pytest.raises(ValueError, match='expected encode on the CPU in fp32 or bf16, got fp16'):
+    with pytest.raises(ArgumentError, match='expected encode on the CPU in fp32 or bf16, got fp16'):
         tokenizer.tokenize(torch.rand(1, 3, 16, 16))
     assert tokenizer.detokenize(torch.zeros(1, 2, 2, dtype=torch.long)).shape == (1, 3, 16, 16)
 
@@ -229,5 +230,5 @@ def test_is_frozen_and_stays_in_eval_mode():
     [({'precision': 'fp8'}, 'expected precision to be one of'), ({'micro_batch': 0}, 'positive')],
 )
 def test_bad_options(options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         Tokenizer(FastVQGAN(width=8, num_tokens=8), **options)

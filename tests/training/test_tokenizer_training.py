@@ -5,7 +5,7 @@ import torch
 from mmengine.logging import MessageHub
 from mmengine.model import ExponentialMovingAverage
 
-from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.errors import ArgumentError, UserError
 from projects.dat.tokenizer import LPIPS, TokenizerError, hinge_loss, load_lpips
 from projects.dat.training import TokenizerTraining, tokenizer_training
 
@@ -142,9 +142,18 @@ def test_fine_tuning_starts_from_the_tokenizer_tokens_and_all():
     assert 0 < (moved > 1e-5).sum() <= 128
 
 
-def test_a_precision_that_is_none():
-    with pytest.raises(ValueError, match="expected precision to be one of .* got 'fp8'"):
-        make(precision='fp8')
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(precision='fp8'), "expected model.precision to be one of .* got 'fp8'"),
+        (dict(quantizer=dict(decy=0.9)), "model.quantizer has .*'decy'.*did you mean 'decay'"),
+        (dict(quantizer=dict(decay=2)), 'expected decay and dead_below from 0 to below 1'),
+        (dict(discriminator=dict(width=8)), 'model.discriminator has .* it takes channels, depth'),
+    ],
+)
+def test_arguments_that_are_none(options, message):
+    with pytest.raises(ArgumentError, match=message):
+        make(**options)
 
 
 def test_lpips_that_is_missing(monkeypatch):

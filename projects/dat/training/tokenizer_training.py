@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
-from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.arguments import check_arguments
+from projects.dat.runtime.errors import ArgumentError, UserError
 from projects.dat.tokenizer import (
     VQGAN,
     EMAQuantizer,
@@ -69,7 +70,12 @@ class TokenizerTraining(BaseModel):
     ):
         super().__init__()
         if precision not in PRECISIONS:
-            raise ValueError(f'expected precision to be one of {PRECISIONS}, got {precision!r}')
+            raise ArgumentError(
+                f'expected model.precision to be one of {", ".join(PRECISIONS)}, got {precision!r}'
+            )
+        quantizer = dict(quantizer or {})
+        check_arguments(EMAQuantizer, dict(codebook=None, **quantizer), 'model.quantizer')
+        check_arguments(PatchDiscriminator, discriminator or {}, 'model.discriminator')
         if isinstance(network, str):
             self.network = load_tokenizer(network).network.requires_grad_(True)
             # A tokenizer is channels_last, which suits inference.
@@ -79,7 +85,7 @@ class TokenizerTraining(BaseModel):
         self.quantizer = EMAQuantizer(
             self.network.quantize.embedding.weight,
             trained=isinstance(network, str),
-            **(quantizer or {}),
+            **quantizer,
         )
         self.commitment_weight = commitment_weight
         sources = [lpips] if isinstance(lpips, str) else lpips
