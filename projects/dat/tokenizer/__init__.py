@@ -4,7 +4,6 @@ from .checkpoint import TokenizerError, read_state_dict, write_state_dict
 from .codebook import nearest_codes
 from .discriminator import PatchDiscriminator, adaptive_weight, hinge_loss
 from .fast_vqgan import FastVQGAN
-from .fidelity import precision_changes
 from .loading import DEFAULT_TOKENIZER, build_network, load_tokenizer
 from .lpips import LPIPS, load_lpips
 from .quantizer import EMAQuantizer
@@ -26,7 +25,6 @@ __all__ = [
     'load_lpips',
     'load_tokenizer',
     'nearest_codes',
-    'precision_changes',
     'read_state_dict',
     'write_state_dict',
 ]

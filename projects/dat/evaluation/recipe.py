@@ -1,4 +1,4 @@
-"""The published recipe of DAT, done plainly: what the fast path is compared with."""
+"""The published recipe of DAT, done plainly: what our step is compared with."""
 
 import random
 
@@ -7,13 +7,6 @@ import torch.nn.functional as F
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-
-from projects.dat.tokenizer.vqgan import AttnBlock
-from projects.dat.training.pixels import PixelSpace
-
-# Of the expression in `nearest_tokens`: a sum, a product and what becomes of them.
-_DISTANCE_MATRICES = 3
-_ATTENTION_MATRICES = 2  # before and behind the softmax
 
 
 class PublishedRecipe:
@@ -25,17 +18,14 @@ class PublishedRecipe:
     model in training mode; the loss at Q of that is added to the clean one; one optimizer step. The
     attack's backward pass computes the gradients of all parameters, which are then dropped. Q runs
     in fp32 on all images at once, in the contiguous memory format, and holds the distances of all
-    vectors to all tokens.
-
-    A forward pass whose result the released attack does not use is left out.
+    vectors to all tokens. A forward pass whose result the released attack does not use is left out.
 
     Args:
         model: A plain model in training mode.
         optimizer: Of the model.
         network: VQGAN in fp32, on the model's device.
-        rgb: Whether the model takes RGB.
+        seed: Of the random start.
         random_start: Probability of the random start, per batch. Defaults to 0.8.
-        seed: Of the random start. Defaults to 0.
     """
 
     def __init__(
@@ -43,22 +33,25 @@ class PublishedRecipe:
         model: nn.Module,
         optimizer: OptimWrapper,
         network: nn.Module,
-        rgb: bool,
+        seed: int,
         random_start: float = 0.8,
-        seed: int = 0,
     ):
         self.model = model
         self.optimizer = optimizer
         self.network = network
-        self.pixels = PixelSpace(model.data_preprocessor, rgb)
-        self.random_start = random_start
         self.random = random.Random(seed)
+        self.random_start = random_start
+        preprocessor = model.data_preprocessor
+        self.rgb = preprocessor._channel_conversion  # loaders give BGR
+        self.mean = getattr(preprocessor, 'mean', 0)  # without normalization there is none
+        self.std = getattr(preprocessor, 'std', 1)
 
     def step(self, data: dict) -> None:
         """One training step; every image fills its place in the batch, without padding."""
         data = self.model.data_preprocessor(data, True)
         samples = data['data_samples']
-        images = self.pixels.to_images(data['inputs'])
+        images = (data['inputs'] * self.std + self.mean) / 255
+        images = images if self.rgb else images.flip(1)
         loss = self._loss(images, samples)
         start = reconstruct(self.network, images)
         adversarial = reconstruct(self.network, self._attack(start, samples))
@@ -80,38 +73,22 @@ class PublishedRecipe:
             return (start + delta).clamp(0, 1)
 
     def _loss(self, images: Tensor, samples: list) -> Tensor:
-        losses = self.model(self.pixels.to_inputs(images), samples, mode='loss')
-        return self.model.parse_losses(losses)[0]
+        images = images if self.rgb else images.flip(1)
+        inputs = (images * 255 - self.mean) / self.std
+        return self.model.parse_losses(self.model(inputs, samples, mode='loss'))[0]
 
 
 @torch.no_grad()
 def reconstruct(network: nn.Module, images: Tensor) -> Tensor:
     """Q(x), (N, 3, H, W) in 0..1, with the full attention and distance matrices."""
+    codebook = network.quantize.embedding.weight
     with sdpa_kernel(SDPBackend.MATH):
-        prequant = network.encode(images)
-        tokens = nearest_tokens(prequant.movedim(1, -1), network.quantize.embedding.weight)
-        tokens = F.embedding(tokens, network.quantize.embedding.weight)
-        return network.decode(tokens.movedim(-1, 1).contiguous()).clamp(0, 1)
-
-
-def nearest_tokens(vectors: Tensor, codebook: Tensor) -> Tensor:
-    """Indices (...) of the tokens (K, D) nearest to vectors (..., D), by all distances at once."""
-    flat = vectors.reshape(-1, vectors.shape[-1])
-    distances = (
-        flat.square().sum(dim=1, keepdim=True)
-        + codebook.square().sum(dim=1)
-        - 2 * (flat @ codebook.T)
-    )
-    return distances.argmin(dim=1).view(vectors.shape[:-1])
-
-
-def matrix_bytes(network: nn.Module, size: int, batch: int) -> int:
-    """Memory of :func:`reconstruct`'s distance or attention matrices, whichever need more."""
-    positions = (size // network.downscale) ** 2
-    distances = _DISTANCE_MATRICES * batch * positions * len(network.quantize.embedding.weight)
-    attends = any(isinstance(module, AttnBlock) for module in network.modules())
-    attention = _ATTENTION_MATRICES * batch * positions**2 * attends
-    return 4 * max(distances, attention)
+        vectors = network.encode(images).movedim(1, -1)
+        flat = vectors.flatten(0, -2)
+        distances = flat.square().sum(1, keepdim=True) + codebook.square().sum(1)
+        tokens = (distances - 2 * (flat @ codebook.T)).argmin(1).view(vectors.shape[:-1])
+        entries = F.embedding(tokens, codebook).movedim(-1, 1)
+        return network.decode(entries.contiguous()).clamp(0, 1)
 
 
 def _norm(delta: Tensor) -> Tensor:
