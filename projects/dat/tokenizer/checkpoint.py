@@ -1,6 +1,5 @@
 """Reading and writing tokenizer files."""
 
-import logging
 import os
 import pickle
 import re
@@ -15,8 +14,6 @@ from torch import Tensor
 
 from projects.dat.runtime.errors import UserError
 from projects.dat.runtime.files import replacing
-
-logger = logging.getLogger(__name__)
 
 SUFFIXES = ('.ckpt', '.pth', '.safetensors')
 TRAINED = 'network.'  # prefix of the tokenizer among what is trained
@@ -48,12 +45,6 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
     state_dict = content.get('state_dict', content) if isinstance(content, Mapping) else {}
     if not isinstance(state_dict, Mapping):
         state_dict = {}
-    if any(str(key).startswith(TRAINED) for key in state_dict):
-        state_dict = {
-            key.removeprefix(TRAINED): value
-            for key, value in state_dict.items()
-            if str(key).startswith(TRAINED)
-        }
     kept = {
         key: value
         for key, value in state_dict.items()
@@ -61,17 +52,11 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
         and isinstance(value, Tensor)
         and not key.startswith(('loss.', 'model_ema.'))
     }
+    trained = {k.removeprefix(TRAINED): v for k, v in kept.items() if k.startswith(TRAINED)}
+    kept = trained or kept
     if not kept:
         raise TokenizerError(
             f'{path}: expected a state dict of tensors, found none; the file is no model checkpoint'
-        )
-    extras = [key for key in content if key != 'state_dict'] if state_dict is not content else []
-    if len(kept) < len(state_dict) or extras:
-        logger.info(
-            '%s: dropped %d tensors of the training loss and %s',
-            path,
-            len(state_dict) - len(kept),
-            extras or 'no extras',
         )
     return kept
 
