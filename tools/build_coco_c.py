@@ -122,7 +122,7 @@ def _build(args: argparse.Namespace, rank: int, world: int) -> bool:
         lines = [f'{report.cells} image-cells are in {args.out}{share}']
         if report.failures:
             lines.append(f'not built, at least in part: {len(report.failures)} images{share}')
-            lines += [f'  {name}: {"; ".join(r)}' for name, r in sorted(report.failures.items())]
+            lines += [f'  {why}' for _, whys in sorted(report.failures.items()) for why in whys]
         print('\n'.join(lines), flush=True)
 
     report = build(

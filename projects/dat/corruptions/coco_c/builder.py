@@ -13,13 +13,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from projects.dat.runtime.annotations import missing_images
 from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.files import replacing, writing
 
 from . import tree
-from .cell_worker import Cell, Recipe, Task, start_worker, work
+from .cell_worker import CellWorker, Task, start_worker
 from .disk_space import check_disk_space
-from .shard import Shard, write_atomically, writing
+from .shard import Shard
 from .source import Source, read_source
+from .tree import Cell
 
 
 @dataclass
@@ -28,7 +31,7 @@ class BuildReport:
 
     Args:
         cells: Number of image-cells of this rank that are there now.
-        failures: For each image that was not built, wholly or in part, the reasons.
+        failures: For each image that was not built, wholly or in part, why: sentences that name it.
     """
 
     cells: int = 0
@@ -71,8 +74,8 @@ def build(
             them ends the job before all has been said. Defaults to nothing.
 
     Raises:
-        UserError: The annotation file is unfit, ``out`` holds another tree, the disk is too small
-            or cannot be written.
+        UserError: The annotation file is unfit or names a link that leads out of the image folder,
+            ``out`` holds another tree, the disk is too small or cannot be written.
     """
     source = read_source(annotations, image_format)
     if not Path(images).is_dir():
@@ -80,13 +83,14 @@ def build(
             f'the image folder {images} does not exist: give the folder that the file names of '
             f'{annotations} start from'
         )
-    recipe = Recipe(str(images), str(out), seed, channel_order, image_format, quality)
+    missing_images(source.content, annotations, images)  # those that are missing fail one by one
     manifest = tree.make_manifest(source.sha256, seed, channel_order, image_format, quality)
     tree.check_manifest(out, manifest)
     digests = tree.read_digests(out)
     tasks = list(_plan(source, out, cells, digests))
+    worker = CellWorker(str(images), str(out), manifest)
     with _pool(workers) as pool:
-        check_disk_space(recipe, tasks, pool)
+        check_disk_space(worker, tasks, pool)
         with Shard(out, rank, world) as shard:
             tree.create_manifest(out, manifest, shard.scratch)
             for cell in cells:
@@ -94,7 +98,7 @@ def build(
                     Path(out, tree.cell_folder(*cell)).mkdir(parents=True, exist_ok=True)
             if rank == 0:
                 _write_annotations(source, shard, digests)
-            report = _run(recipe, tasks[rank::world], len(cells), pool, shard)
+            report = _run(worker, tasks[rank::world], len(cells), pool, shard)
             show(report)
             return report
 
@@ -102,17 +106,12 @@ def build(
 def _plan(
     source: Source, out: str | Path, cells: Sequence[Cell], digests: dict[str, str]
 ) -> Iterator[Task]:
-    folders = {cell: tree.cell_folder(*cell) for cell in cells}
-    there = {cell: tree.list_files(out, folder) for cell, folder in folders.items()}
+    there = {cell: tree.list_files(out, tree.cell_folder(*cell)) for cell in cells}
     for image in source.images:
-        paths = {cell: f'{folder}/{image.target}' for cell, folder in folders.items()}
-        missing = tuple(cell for cell in cells if image.target not in there[cell])
-        yield Task(
-            image,
-            missing,
-            tuple(c for c in cells if image.target in there[c] and paths[c] not in digests),
-            {paths[c]: digests[paths[c]] for c in missing if paths[c] in digests},
-        )
+        paths = {cell: f'{tree.cell_folder(*cell)}/{image.target}' for cell in cells}
+        todo = [c for c in cells if image.target not in there[c] or paths[c] not in digests]
+        recorded = {paths[c]: digests[paths[c]] for c in todo if paths[c] in digests}
+        yield Task(image, tuple(todo), recorded)
 
 
 @contextmanager
@@ -138,32 +137,28 @@ def _write_annotations(source: Source, shard: Shard, digests: dict[str, str]) ->
     data = source.annotations()
     path = shard.root / tree.ANNOTATIONS
     if not path.exists():
-        write_atomically(path, data, shard.scratch)
+        with replacing(path, shard.scratch) as new:
+            new.write_bytes(data)
     if tree.ANNOTATIONS not in digests:
         shard.record({tree.ANNOTATIONS: sha256(data).hexdigest()})
 
 
 def _run(
-    recipe: Recipe, tasks: Sequence[Task], cells: int, pool: Executor, shard: Shard
+    worker: CellWorker, tasks: Sequence[Task], cells: int, pool: Executor, shard: Shard
 ) -> BuildReport:
-    todo = [task for task in tasks if task.missing or task.unrecorded]
-    remaining = sum(len(task.missing) + len(task.unrecorded) for task in todo)
     total = cells * len(tasks)
     report = BuildReport(total)
     # Before the bar, which starts a thread: see _pool.
-    futures = {pool.submit(work, recipe, task, str(shard.scratch)): task for task in todo}
-    with progress_bar(total, 'cell', shard.rank, shard.world, total - remaining) as bar:
+    futures = {pool.submit(worker.work, task, shard.scratch): task for task in tasks if task.cells}
+    done = total - sum(len(task.cells) for task in tasks)
+    with progress_bar(total, 'cell', shard.rank, shard.world, done) as bar:
         for future in as_completed(futures):
-            task, outcome = futures.pop(future), future.result()
-            shard.record({
-                path: digest
-                for path, digest in outcome.digests.items()
-                if path not in task.recorded
-            })
-            bar.update(len(task.missing) + len(task.unrecorded))
-            if outcome.reasons:
-                report.failures[task.image.file_name] = list(outcome.reasons)
-                report.cells -= len(task.missing) + len(task.unrecorded) - len(outcome.digests)
+            task, (digests, reasons) = futures.pop(future), future.result()
+            shard.record({p: d for p, d in digests.items() if p not in task.recorded})
+            bar.update(len(task.cells))
+            if reasons:
+                report.failures[task.image.file_name] = reasons
+                report.cells -= len(task.cells) - len(digests)
     return report
 
 

@@ -1,14 +1,18 @@
-"""The images that an annotation file in COCO's format names."""
+"""The images that an annotation file names, and their names in a tree."""
 
 import hashlib
 import json
-import os
+import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from projects.dat.runtime.annotations import read_annotations
 from projects.dat.runtime.errors import UserError
 
 from .tree import target_name
+
+# sha256sum writes a backslash or a line break in another way than others read it.
+_UNFIT = re.compile(r'[\x00-\x1f\\]')
 
 
 @dataclass(frozen=True)
@@ -38,78 +42,30 @@ class Source:
 
 
 def read_source(file: str | Path, image_format: str) -> Source:
-    """Read an annotation file.
+    """Read an annotation file; of its entries only ``images`` is looked at.
 
     Args:
-        file: JSON in COCO's format; of its entries only ``images`` is looked at.
+        file: JSON in COCO's format.
         image_format: ``'png'`` or ``'jpeg'``, which decides on the endings in the tree.
 
     Raises:
         UserError: It cannot be read, names no images, or names them so that no tree can hold them.
     """
-    try:
-        data = Path(file).read_bytes()
-        content = json.loads(data)
-    except OSError as error:
-        raise UserError(
-            f'the annotation file {file} cannot be read ({error.strerror}): give a JSON file in '
-            f"COCO's format"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f'the annotation file {file} is not JSON: {error}') from None
-    entries = content.get('images') if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not entries:
-        raise UserError(
-            f'the annotation file {file} names no images: COCO\'s format has a list "images"'
-        )
-    images = tuple(_read_entry(entry, file, image_format) for entry in entries)
-    _check_unique(images, file)
-    return Source(content, images, hashlib.sha256(data).hexdigest())
-
-
-def _read_entry(entry: object, file: str | Path, image_format: str) -> SourceImage:
-    fields = entry if isinstance(entry, dict) else {}
-    image_id, name = fields.get('id'), fields.get('file_name')
-    if type(image_id) not in (int, str) or not isinstance(name, str):
-        raise UserError(
-            f'an image of {file} has no "id" or no "file_name", which each image needs: '
-            f'{json.dumps(entry)[:100]}'
-        )
-    path = PurePosixPath(name)
-    if not path.name or path.is_absolute() or '..' in path.parts:
-        raise UserError(
-            f'the file_name {name!r} in {file} leaves the image folder: it must be a path below it'
-        )
-    # sha256sum writes a backslash or a line break in another way than others read it.
-    if not _is_encodable(name) or '\\' in name or any(ord(letter) < 32 for letter in name):
-        raise UserError(
-            f'the file_name {name!r} in {file} has a backslash or a control character: rename '
-            f'the file, with / between folders'
-        )
-    return SourceImage(image_id, name, target_name(name, image_format))
-
-
-def _is_encodable(name: str) -> bool:
-    try:
-        os.fsencode(name)
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _check_unique(images: tuple[SourceImage, ...], file: str | Path) -> None:
-    ids: set[int | str] = set()
-    names: dict[str, str] = {}
-    for image in images:
-        if image.image_id in ids:
+    content = read_annotations(file)
+    images: dict[str, SourceImage] = {}
+    for entry in content['images']:
+        name = entry['file_name']
+        target = target_name(name, image_format)
+        if _UNFIT.search(name):
             raise UserError(
-                f'the annotation file {file} has several images with the id {image.image_id!r}: '
-                f'each image needs its own'
+                f'the file_name {name!r} in {file} has a backslash or a control character: rename '
+                'the file, with / between folders'
             )
-        if image.target in names:
+        if target in images:
             raise UserError(
-                f'{names[image.target]} and {image.file_name} in {file} would both become '
-                f'{image.target}: rename one of them'
+                f'{images[target].file_name} and {name} in {file} would both become {target}: '
+                'rename one of them'
             )
-        ids.add(image.image_id)
-        names[image.target] = image.file_name
+        images[target] = SourceImage(entry['id'], name, target)
+    sha256 = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return Source(content, tuple(images.values()), sha256)

@@ -26,6 +26,9 @@ DIGESTS = 'digests'
 SCRATCH = '.building'
 ENDINGS = {'png': '.png', 'jpeg': '.jpg'}
 
+Cell = tuple[str, int]
+"""A corruption and a severity."""
+
 _DIGEST_LINE = re.compile(rb'([0-9a-f]{64})  (.+)\n')
 
 
@@ -43,12 +46,6 @@ def make_manifest(
     annotations_sha256: str, seed: int, channel_order: str, image_format: str, quality: int | None
 ) -> dict:
     """What all images of a tree have in common, and the versions of what makes them."""
-    packages = {
-        'numpy': numpy.__version__,
-        'opencv': cv2.__version__,
-        'pillow': PIL.__version__,
-        'scipy': scipy.__version__,
-    }
     return {
         'schema': SCHEMA,
         'annotations_sha256': annotations_sha256,
@@ -56,7 +53,12 @@ def make_manifest(
         'channel_order': channel_order,
         'format': image_format,
         'quality': quality,
-        'packages': packages,
+        'packages': {
+            'numpy': numpy.__version__,
+            'opencv': cv2.__version__,
+            'pillow': PIL.__version__,
+            'scipy': scipy.__version__,
+        },
     }
 
 
@@ -81,33 +83,28 @@ def read_manifest(root: str | Path) -> dict:
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f'{file} cannot be read ({error}): build the tree anew') from None
-    wrong = _wrong_entry(manifest)
-    if wrong:
-        raise UserError(
-            f'{file} is no manifest of a COCO-C tree of schema {SCHEMA}: {wrong} is missing or '
-            f'wrong; build the tree anew with this version'
-        )
+    if not isinstance(manifest, dict):
+        manifest = {}
+    for key, fits in _FITS.items():
+        if key not in manifest or not fits(manifest[key], manifest):
+            raise UserError(
+                f'{file} is no manifest of a COCO-C tree of schema {SCHEMA}: {key} is missing or '
+                f'wrong; build the tree anew with this version'
+            )
     return manifest
 
 
-def _wrong_entry(manifest: object) -> str | None:
-    if not isinstance(manifest, dict):
-        return 'the object'
-    get = manifest.get
-    quality, packages = get('quality'), get('packages')
-    right = {
-        'schema': get('schema') == SCHEMA,
-        'annotations_sha256': bool(re.fullmatch('[0-9a-f]{64}', str(get('annotations_sha256')))),
-        'seed': type(get('seed')) is int and get('seed') >= 0,
-        'channel_order': get('channel_order') in CHANNEL_ORDERS,
-        'format': get('format') in list(ENDINGS),
-        'quality': quality is None
-        if get('format') == 'png'
-        else type(quality) is int and 1 <= quality <= 100,
-        'packages': isinstance(packages, dict)
-        and all(isinstance(version, str) for version in packages.values()),
-    }
-    return next((key for key, fits in right.items() if not fits), None)
+_FITS = {  # in this order
+    'schema': lambda x, _: x == SCHEMA,
+    'annotations_sha256': lambda x, _: re.fullmatch('[0-9a-f]{64}', str(x)),
+    'seed': lambda x, _: type(x) is int and x >= 0,
+    'channel_order': lambda x, _: x in CHANNEL_ORDERS,
+    'format': lambda x, _: x in list(ENDINGS),
+    'quality': lambda x, manifest: x is None
+    if manifest['format'] == 'png'
+    else type(x) is int and 1 <= x <= 100,
+    'packages': lambda x, _: isinstance(x, dict) and all(isinstance(v, str) for v in x.values()),
+}
 
 
 def check_manifest(root: str | Path, wanted: dict) -> bool:
