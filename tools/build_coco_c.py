@@ -34,7 +34,7 @@ from projects.dat.corruptions.names import (  # noqa: E402
     expand,
 )
 from projects.dat.corruptions.coco_c.shard import Shard, rank_and_world  # noqa: E402
-from projects.dat.corruptions.coco_c.source import read_source  # noqa: E402
+from projects.dat.corruptions.coco_c.tree import read_source  # noqa: E402
 from projects.dat.corruptions.coco_c.tree import ENDINGS, read_manifest  # noqa: E402
 from projects.dat.corruptions.coco_c.verifier import verify  # noqa: E402
 from projects.dat.runtime.errors import UserError  # noqa: E402

@@ -2,7 +2,7 @@
 
 from projects.dat.corruptions.coco_c.cell_worker import Task
 from projects.dat.corruptions.coco_c.disk_space import choose_samples
-from projects.dat.corruptions.coco_c.source import SourceImage
+from projects.dat.corruptions.coco_c.tree import SourceImage
 from projects.dat.corruptions.names import BENCHMARK, SEVERITIES
 
 

@@ -21,8 +21,7 @@ from . import tree
 from .cell_worker import CellWorker, Task, start_worker
 from .disk_space import check_disk_space
 from .shard import Shard
-from .source import Source, read_source
-from .tree import Cell
+from .tree import Cell, Source, read_source
 
 
 @dataclass
@@ -39,18 +38,9 @@ class BuildReport:
 
 
 def build(
-    images: str | Path,
-    annotations: str | Path,
-    out: str | Path,
-    cells: Sequence[Cell],
-    *,
-    seed: int = 0,
-    channel_order: str = 'bgr',
-    image_format: str = 'png',
-    quality: int | None = None,
-    workers: int = 1,
-    rank: int = 0,
-    world: int = 1,
+    images: str | Path, annotations: str | Path, out: str | Path, cells: Sequence[Cell], *,
+    seed: int = 0, channel_order: str = 'bgr', image_format: str = 'png',
+    quality: int | None = None, workers: int = 1, rank: int = 0, world: int = 1,
     show: Callable[[BuildReport], None] = lambda report: None,
 ) -> BuildReport:
     """Build a tree, or what is missing of it.
@@ -162,9 +152,7 @@ def _run(
     return report
 
 
-def progress_bar(
-    total: int, unit: str, rank: int = 0, world: int = 1, done: int = 0
-) -> tqdm:
+def progress_bar(total: int, unit: str, rank: int = 0, world: int = 1, done: int = 0) -> tqdm:
     """A bar with the time left; in a log file, which cannot overwrite, one line a minute."""
     interval = 0.1 if sys.stderr.isatty() else 60
     # tqdm's own lock is shared with forked processes: one killed while it writes would keep it.

@@ -17,8 +17,7 @@ from projects.dat.runtime.files import replacing
 from projects.dat.runtime.images import read_image
 
 from ..transform import CorruptImage
-from .source import SourceImage
-from .tree import ENDINGS, Cell, cell_folder
+from .tree import ENDINGS, Cell, SourceImage, cell_folder
 
 _stop: Event | None = None
 

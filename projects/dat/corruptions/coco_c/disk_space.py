@@ -14,8 +14,7 @@ from tqdm import tqdm
 from projects.dat.runtime.errors import UserError
 
 from .cell_worker import CellWorker, Task
-from .source import SourceImage
-from .tree import Cell
+from .tree import Cell, SourceImage
 
 MARGIN = 1.1
 _SAMPLES = 19  # at least one for each corruption, on different images

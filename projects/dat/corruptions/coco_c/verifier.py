@@ -12,8 +12,7 @@ from projects.dat.runtime.errors import UserError
 from ..names import CORRUPTIONS, SEVERITIES
 from . import tree
 from .builder import progress_bar
-from .source import read_source
-from .tree import Cell
+from .tree import Cell, read_source
 
 _CELLS = {tree.cell_folder(name, s): (name, s) for name in CORRUPTIONS for s in SEVERITIES}
 # Unfinished files are of a killed build; the next one takes them away.
@@ -82,17 +81,17 @@ def _is_foreign(path: str, targets: set[str]) -> bool:
 
 
 def _problems(out: str | Path, paths: list[str], digests: dict[str, str]) -> dict[str, str]:
-    found = {path: _problem(Path(out, path), digests.get(path)) for path in paths}
-    return {path: problem for path, problem in found.items() if problem}
-
-
-def _problem(path: Path, recorded: str | None) -> str | None:
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        return 'missing'
-    except OSError as error:
-        return f'cannot be read ({error.strerror})'
-    if recorded is None:
-        return 'without a digest'
-    return None if digest == recorded else 'changed'
+    found = {}
+    for path in paths:
+        try:
+            digest = hashlib.sha256(Path(out, path).read_bytes()).hexdigest()
+        except FileNotFoundError:
+            found[path] = 'missing'
+        except OSError as error:
+            found[path] = f'cannot be read ({error.strerror})'
+        else:
+            if path not in digests:
+                found[path] = 'without a digest'
+            elif digests[path] != digest:
+                found[path] = 'changed'
+    return found
