@@ -1,5 +1,6 @@
 """tools/build_coco_c.py as a user runs it."""
 
+import logging
 import os
 import shutil
 import signal
@@ -63,6 +64,7 @@ class Run:
         sys.stderr = open(2, 'w', 1, closefd=False)  # noqa: SIM115
         os.environ.update(env)
         sys.argv = [str(TOOL), *arguments]
+        logging.getLogger('projects.dat').handlers.clear()  # of tools that ran in this process
         from tools.build_coco_c import main  # here: it sets the environment
 
         cli.run(main)

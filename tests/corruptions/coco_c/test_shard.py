@@ -35,8 +35,7 @@ def test_wrong_rank(rank, world):
 def _hold(root, rank, world):
     with Shard(root, rank, world):
         (root / f'started-{rank}-of-{world}').touch()
-        wait_until((root / 'go').exists)
-        (root / 'finished').touch()
+        wait_until((root / 'never').exists)
 
 
 @pytest.fixture
@@ -81,21 +80,6 @@ def test_leftovers_of_dead_ranks_only(tmp_path, other):
     added = b'1' * 64 + b'  fog/1/b.png\n'
     assert (tmp_path / 'digests/1-of-2.sha256').read_bytes() == line + added
     assert not (tmp_path / '.building').exists()
-
-
-def test_waiting_for_other_ranks(tmp_path, other):
-    with Shard(tmp_path, 0, 2) as shard:
-        pass
-
-    def wait():
-        shard.wait_for_others()
-        assert (tmp_path / 'finished').exists()
-
-    waiting = start(wait)
-    (tmp_path / 'go').touch()
-    for process in (waiting, other):
-        process.join()
-        assert process.exitcode == 0
 
 
 def test_a_tree_that_cannot_be_written(tmp_path):

@@ -3,7 +3,7 @@
 import multiprocessing
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -41,7 +41,6 @@ def build(
     images: str | Path, annotations: str | Path, out: str | Path, cells: Sequence[Cell], *,
     seed: int = 0, channel_order: str = 'bgr', image_format: str = 'png',
     quality: int | None = None, workers: int = 1, rank: int = 0, world: int = 1,
-    show: Callable[[BuildReport], None] = lambda report: None,
 ) -> BuildReport:
     """Build a tree, or what is missing of it.
 
@@ -60,8 +59,6 @@ def build(
         workers: Number of worker processes. Defaults to 1.
         rank: 0..world - 1. Defaults to 0.
         world: Number of ranks. Defaults to 1.
-        show: Called with the result while other ranks still see this one running, so that none of
-            them ends the job before all has been said. Defaults to nothing.
 
     Raises:
         UserError: The annotation file is unfit or names a link that leads out of the image folder,
@@ -88,9 +85,7 @@ def build(
                     Path(out, tree.cell_folder(*cell)).mkdir(parents=True, exist_ok=True)
             if rank == 0:
                 _write_annotations(source, shard, digests)
-            report = _run(worker, tasks[rank::world], len(cells), pool, shard)
-            show(report)
-            return report
+            return _run(worker, tasks[rank::world], len(cells), pool, shard)
 
 
 def _plan(

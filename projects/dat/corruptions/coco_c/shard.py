@@ -90,12 +90,6 @@ class Shard:
         with writing(self._digests):
             os.write(self._file, b''.join(digest_line(*item) for item in digests.items()))
 
-    def wait_for_others(self) -> None:
-        """Wait until no other rank of this build runs; only after leaving, or all would wait."""
-        for file in self._digests.parent.glob(f'*-of-{self.world}.sha256'):
-            with open(file, 'rb+') as other, suppress(OSError):
-                fcntl.lockf(other, fcntl.LOCK_EX)
-
     def _clean_up(self, file: int, digests: Path) -> None:
         """Take away what a killed process left: half a line and unfinished files."""
         with open(file, 'rb', closefd=False) as lines:
