@@ -111,7 +111,7 @@ def test_verify_finds_what_is_wrong(source, tmp_path):
 
 def test_ctrl_c(source, whole, tmp_path, monkeypatch):
     """Of the whole process group while an image is being read; the next start goes on."""
-    monkeypatch.setattr(builder, 'check_disk_space', lambda *_: None)  # it reads images as well
+    monkeypatch.setattr(builder, '_check_disk_space', lambda *_: None)  # it reads images as well
     blocked = blocked_copy(source, tmp_path)
     out = tmp_path / 'tree'
     run = Run(tmp_path / 'log', *_arguments(blocked, out, '--workers', 1))

@@ -17,6 +17,8 @@ from PIL import Image
 
 from projects.dat.corruptions import transform
 from projects.dat.corruptions.coco_c import builder, tree
+from projects.dat.corruptions.coco_c.cell_worker import Task
+from projects.dat.corruptions.names import BENCHMARK, SEVERITIES
 from projects.dat.runtime.errors import UserError
 from tests.corruptions.coco_c.tree_case import (
     CELLS,
@@ -153,6 +155,15 @@ def test_images_that_cannot_be_built_are_reported(source, whole, tmp_path):
     assert contents(built((images, file), tmp_path / 'tree')) == contents(whole)
 
 
+def test_links_that_lead_out_are_refused(tmp_path):
+    images, file = write_set(tmp_path)
+    (images / '2.png').rename(tmp_path / 'outside.png')
+    (images / '2.png').symlink_to(tmp_path / 'outside.png')
+    with pytest.raises(UserError, match="'2.png' in .*set.json leaves the image folder"):
+        builder.build(images, file, tmp_path / 'tree', CELLS)
+    assert not (tmp_path / 'tree').exists()
+
+
 def test_an_error_in_a_corruption_costs_one_cell(source, tmp_path, monkeypatch):
     def corrupt(image, name, severity, seed):
         if name == 'contrast':
@@ -196,7 +207,7 @@ def test_workers_decode_once_and_use_one_thread(source, tmp_path, monkeypatch):
         return decode(*args, **kwargs)
 
     monkeypatch.setattr(mmcv, 'imfrombytes', imfrombytes)
-    monkeypatch.setattr(builder, 'check_disk_space', lambda *_: None)
+    monkeypatch.setattr(builder, '_check_disk_space', lambda *_: None)
     built(source, tmp_path / 'tree', workers=2)
     assert (tmp_path / 'log').read_text().split() == ['1'] * 6
 
@@ -219,3 +230,15 @@ def test_disk_space(source, whole, tmp_path, monkeypatch, caplog):
     assert '6 image-cells remain' in caplog.text
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: Usage(10**9, 0, 0))
     built(source, tmp_path / 'tree')
+
+
+def test_samples_cover_corruptions_severities_and_images():
+    cells = tuple((name, severity) for name in BENCHMARK for severity in SEVERITIES)
+    tasks = [Task(tree.SourceImage(i, f'{i}.png', f'{i}.png'), cells) for i in range(100)]
+    tasks[::2] = [Task(task.image, ()) for task in tasks[::2]]
+    samples = builder._choose_samples(tasks)
+    assert {name for _, (name, _) in samples} == set(BENCHMARK)
+    assert {severity for _, (_, severity) in samples} == set(SEVERITIES)
+    assert len({image for image, _ in samples}) == len(samples)
+    assert all(image.image_id % 2 for image, _ in samples)
+    assert max(image.image_id for image, _ in samples) > 90

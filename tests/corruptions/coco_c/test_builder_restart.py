@@ -35,7 +35,7 @@ def whole(source, tmp_path_factory):
 
 @pytest.fixture
 def blocked(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(builder, 'check_disk_space', lambda *_: None)  # it would block as well
+    monkeypatch.setattr(builder, '_check_disk_space', lambda *_: None)  # it would block as well
     return blocked_copy(source, tmp_path)
 
 

@@ -1,15 +1,20 @@
 """Build a COCO-C tree in parallel, so that it can be killed at any moment and go on."""
 
+import logging
 import multiprocessing
+import shutil
 import sys
 import threading
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import cycle, islice
 from pathlib import Path
+from statistics import mean
 
 from tqdm import tqdm
 
@@ -19,9 +24,12 @@ from projects.dat.runtime.files import replacing, writing
 
 from . import tree
 from .cell_worker import CellWorker, Task, start_worker
-from .disk_space import check_disk_space
 from .shard import Shard
-from .tree import Cell, Source, read_source
+from .tree import Cell, Source, SourceImage, read_source
+
+_MARGIN = 1.1  # of disk space
+_SAMPLES = 19  # at least one for each corruption, on different images
+_logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -77,7 +85,7 @@ def build(
     tasks = list(_plan(source, out, cells, digests))
     worker = CellWorker(str(images), str(out), manifest)
     with _pool(workers) as pool:
-        check_disk_space(worker, tasks, pool)
+        _check_disk_space(worker, tasks, pool)
         with Shard(out, rank, world) as shard:
             tree.create_manifest(out, manifest, shard.scratch)
             for cell in cells:
@@ -97,6 +105,45 @@ def _plan(
         todo = [c for c in cells if image.target not in there[c] or paths[c] not in digests]
         recorded = {paths[c]: digests[paths[c]] for c in todo if paths[c] in digests}
         yield Task(image, tuple(todo), recorded)
+
+
+def _check_disk_space(worker: CellWorker, tasks: Sequence[Task], pool: Executor) -> None:
+    """Estimate from samples what all missing image-cells, of all ranks, will take, and log it."""
+    remaining = Counter(corruption for task in tasks for corruption, _ in task.cells)
+    samples = _choose_samples(tasks)
+    futures = [pool.submit(worker.size, image, cell) for image, cell in samples]
+    found = defaultdict(list)
+    for (_, (corruption, _)), future in zip(samples, futures, strict=True):
+        if (size := future.result()) is not None:
+            found[corruption].append(size)
+    if not found:
+        return
+    means = {corruption: mean(sizes) for corruption, sizes in found.items()}
+    overall = mean(means.values())
+    needed = _MARGIN * sum(count * means.get(name, overall) for name, count in remaining.items())
+    root = Path(worker.root).absolute()
+    free = shutil.disk_usage(next(f for f in (root, *root.parents) if f.exists())).free
+    total = remaining.total()
+    words = [tqdm.format_sizeof(size, 'B') for size in (needed, free)]
+    _logger.info('%d image-cells remain to be made, about %s; %s are free', total, *words)
+    if needed > free:
+        raise UserError(
+            f'the {total} image-cells that remain need about {words[0]}, but the disk of '
+            f'{worker.root} has {words[1]} free: make room, choose fewer corruptions or take '
+            '--format jpeg'
+        )
+
+
+def _choose_samples(tasks: Sequence[Task]) -> list[tuple[SourceImage, Cell]]:
+    """Missing image-cells of all corruptions, severities in turn, from all over the images."""
+    todo = [task for task in tasks if task.cells]
+    corruptions = dict.fromkeys(name for task in todo for name, _ in task.cells)
+    samples = []
+    for number, corruption in enumerate(islice(cycle(corruptions), _SAMPLES)):
+        task = todo[number * len(todo) // _SAMPLES]
+        cells = [cell for cell in task.cells if cell[0] == corruption] or task.cells
+        samples.append((task.image, cells[number % len(cells)]))
+    return samples
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import scipy
 
 from projects.dat.runtime.annotations import read_annotations
 from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.files import writing
 
 from ..names import CHANNEL_ORDERS
 
@@ -217,7 +218,8 @@ def create_manifest(root: str | Path, wanted: dict, scratch: Path) -> None:
     if check_manifest(root, wanted):
         return
     new = scratch / MANIFEST
-    new.write_text(json.dumps(wanted, indent=1) + '\n')
+    with writing(new):
+        new.write_text(json.dumps(wanted, indent=1) + '\n')
     try:
         os.link(new, Path(root, MANIFEST))  # unlike os.replace, fails where the file exists
     except FileExistsError:
