@@ -66,7 +66,7 @@ def _transparent():
             id='palette png',
         ),
         pytest.param(_pillow(_transparent(), 'PNG'), RGB, 0, id='rgba png'),
-        pytest.param(_turned(), RGB, 3, id='jpeg turned by exif'),
+        pytest.param(_turned(), RGB, 8, id='jpeg turned by exif'),
         pytest.param(
             _pillow(Image.fromarray(RGB[..., 0] > 127), 'PNG'),
             np.where(RGB[..., :1] > 127, 255, 0),
