@@ -24,6 +24,7 @@ import projects.dat.register  # noqa: E402, F401  # completes MMCV
 from projects.dat.corruptions import BENCHMARK, CORRUPTIONS, SEVERITIES, corrupt  # noqa: E402
 from projects.dat.runtime import cli  # noqa: E402
 from projects.dat.runtime.errors import UserError  # noqa: E402
+from projects.dat.runtime.images import read_image  # noqa: E402
 
 
 def load_package():
@@ -77,10 +78,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.repeats < 1:
         raise UserError(f'--repeats must be at least 1, but is {args.repeats}')
-    image = cv2.imread(args.image)
-    if image is None:
-        raise UserError(f'{args.image} is no image that can be read: give a jpeg or png file')
-    image = image[..., ::-1].copy()
+    image = read_image(args.image)[..., ::-1].copy()
     cv2.setNumThreads(0)
     package = load_package()
     corrupt(image, 'glass_blur', 1, 0)  # first calls import and read what later ones have

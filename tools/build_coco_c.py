@@ -16,6 +16,7 @@ command is wrong; 130 interrupted.
 import argparse
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 # Before numpy is imported: each worker is one thread.
@@ -23,22 +24,17 @@ os.environ.update(OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1', MKL_NUM_THREADS
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import projects.dat.register  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
+import torch  # noqa: E402
 
-from projects.dat.corruptions.coco_c.builder import BuildReport, build  # noqa: E402
-from projects.dat.corruptions.names import (  # noqa: E402
-    BENCHMARK,
-    CHANNEL_ORDERS,
-    CORRUPTIONS,
-    SETS,
-    SEVERITIES,
-    expand,
+from projects.dat.corruptions import (  # noqa: E402
+    BENCHMARK, CHANNEL_ORDERS, CORRUPTIONS, SETS, SEVERITIES, expand
 )
-from projects.dat.corruptions.coco_c.shard import Shard, rank_and_world  # noqa: E402
-from projects.dat.corruptions.coco_c.source import read_source  # noqa: E402
-from projects.dat.corruptions.coco_c.tree import ENDINGS, read_manifest  # noqa: E402
+from projects.dat.corruptions.coco_c import tree  # noqa: E402
+from projects.dat.corruptions.coco_c.builder import build  # noqa: E402
+from projects.dat.corruptions.coco_c.shard import rank_and_world  # noqa: E402
 from projects.dat.corruptions.coco_c.verifier import verify  # noqa: E402
-from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.runtime import cli  # noqa: E402
+from projects.dat.runtime.errors import UserError  # noqa: E402
 
 JPEG_QUALITY = 95
 
@@ -47,42 +43,24 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--images', metavar='DIR', help='folder of the images')
-    parser.add_argument('--annotations', metavar='FILE', help="annotation file in COCO's format")
-    parser.add_argument('--out', metavar='DIR', required=True, help='folder of the tree')
-    parser.add_argument(
-        '--corruptions',
-        nargs='+',
-        metavar='NAME',
-        choices=(*SETS, *CORRUPTIONS),
-        help=f'{", ".join(SETS)} or single ones: {", ".join(CORRUPTIONS)} (default: benchmark)',
-    )
-    parser.add_argument(
-        '--severities', nargs='+', type=int, metavar='N', choices=SEVERITIES,
-        help='1 to 5 (default: all)',
-    )
-    parser.add_argument('--seed', type=int, default=0, help='seed of all noise (default: 0)')
-    parser.add_argument(
-        '--channel-order',
-        choices=CHANNEL_ORDERS,
-        default='bgr',
+    add = parser.add_argument
+    add('--images', metavar='DIR', help='folder of the images')
+    add('--annotations', metavar='FILE', help="annotation file in COCO's format")
+    add('--out', metavar='DIR', required=True, help='folder of the tree')
+    add('--corruptions', nargs='+', metavar='NAME', choices=(*SETS, *CORRUPTIONS),
+        help=f'{", ".join(SETS)} or single ones: {", ".join(CORRUPTIONS)} (default: benchmark)')
+    add('--severities', nargs='+', type=int, metavar='N', choices=SEVERITIES,
+        help='1 to 5 (default: all)')
+    add('--seed', type=int, default=0, help='seed of all noise (default: 0)')
+    add('--channel-order', choices=CHANNEL_ORDERS, default='bgr',
         help='how the corruptions get the channels: bgr, as in published results, or rgb '
-        '(default: bgr)',
-    )
-    parser.add_argument(
-        '--format', choices=list(ENDINGS), default='png',
-        help='png keeps the exact pixels, jpeg saves space (default: png)',
-    )
-    parser.add_argument(
-        '--quality', type=int, help=f'of jpeg, 1 to 100 (default: {JPEG_QUALITY})'
-    )
-    parser.add_argument(
-        '--workers', type=int, help='processes (default: one for each CPU core of this rank)'
-    )
-    parser.add_argument(
-        '--verify', action='store_true',
-        help='build nothing: check the tree, by default all that was begun',
-    )
+        '(default: bgr)')
+    add('--format', choices=list(tree.ENDINGS), default='png',
+        help='png keeps the exact pixels, jpeg saves space (default: png)')
+    add('--quality', type=int, help=f'of jpeg, 1 to 100 (default: {JPEG_QUALITY})')
+    add('--workers', type=int, help='processes (default: one for each CPU core of this rank)')
+    add('--verify', action='store_true',
+        help='build nothing: check the tree, by default all that was begun')
     return parser.parse_args()
 
 
@@ -100,10 +78,11 @@ def main() -> None:
     except KeyboardInterrupt:
         print('interrupted: start the same command again to go on', file=sys.stderr)
         sys.exit(130)
+    if 'TORCHELASTIC_RUN_ID' in os.environ and not args.verify:
+        # torchrun ends all ranks as soon as one fails: none shall before all are ready.
+        torch.distributed.init_process_group('gloo', timeout=timedelta(days=30))
+        torch.distributed.barrier()
     if not complete:
-        if 'TORCHELASTIC_RUN_ID' in os.environ and not args.verify:
-            # torchrun ends all ranks as soon as one fails.
-            Shard(args.out, rank, world).wait_for_others()
         sys.exit(1)
 
 
@@ -117,41 +96,30 @@ def _build(args: argparse.Namespace, rank: int, world: int) -> bool:
         )
     quality = (args.quality or JPEG_QUALITY) if args.format == 'jpeg' else None
     share = f' (rank {rank} of {world})' if world > 1 else ''
-
-    def show(report: BuildReport) -> None:
-        lines = [f'{report.cells} image-cells are in {args.out}{share}']
-        if report.failures:
-            lines.append(f'not built, at least in part: {len(report.failures)} images{share}')
-            lines += [f'  {name}: {"; ".join(r)}' for name, r in sorted(report.failures.items())]
-        print('\n'.join(lines), flush=True)
-
+    cells = _cells(args.corruptions or ['benchmark'], args.severities or SEVERITIES)
     report = build(
-        args.images,
-        args.annotations,
-        args.out,
-        _cells(args.corruptions or ['benchmark'], args.severities or SEVERITIES),
-        seed=args.seed,
-        channel_order=args.channel_order,
-        image_format=args.format,
-        quality=quality,
-        workers=args.workers,
-        rank=rank,
-        world=world,
-        show=show,
+        args.images, args.annotations, args.out, cells, seed=args.seed,
+        channel_order=args.channel_order, image_format=args.format, quality=quality,
+        workers=args.workers, rank=rank, world=world,
     )
+    lines = [f'{report.cells} image-cells are in {args.out}{share}']
+    if report.failures:
+        lines.append(f'not built, at least in part: {len(report.failures)} images{share}')
+        lines += [f'  {why}' for _, whys in sorted(report.failures.items()) for why in whys]
+    print('\n'.join(lines), flush=True)
     return not report.failures
 
 
 def _verify(args: argparse.Namespace, rank: int) -> bool:
     if rank:  # threads of one process keep a disk busy
         return True
-    manifest = read_manifest(args.out)
+    manifest = tree.read_manifest(args.out)
     if args.annotations:
-        given = read_source(args.annotations, manifest['format'])
+        given = tree.read_source(args.annotations, manifest['format'])
         if given.sha256 != manifest['annotations_sha256']:
             raise UserError(
                 f'{args.out} was built from another annotation file than {args.annotations}: '
-                f'name that one, or none'
+                'name that one, or none'
             )
     cells = None
     if args.corruptions or args.severities:

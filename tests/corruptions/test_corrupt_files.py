@@ -1,14 +1,14 @@
-"""What MMDetection's loader makes of unusual files, and that it can be corrupted."""
+"""What the reader of images makes of unusual files, and that it can be corrupted."""
 
 from io import BytesIO
 
 import cv2
-import mmcv
 import numpy as np
 import pytest
 from PIL import Image
 
 from projects.dat.corruptions import corrupt
+from projects.dat.runtime.images import read_image
 from tests.fixtures.make_corruption_fixtures import picture
 
 RGB = picture(48, 64)
@@ -18,6 +18,13 @@ def _pillow(image, kind, **options):
     file = BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+def _turned():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    image = Image.fromarray(np.ascontiguousarray(np.rot90(RGB)))
+    return _pillow(image, 'JPEG', quality=100, subsampling=0, exif=exif)
 
 
 def _opencv(array):
@@ -59,6 +66,7 @@ def _transparent():
             id='palette png',
         ),
         pytest.param(_pillow(_transparent(), 'PNG'), RGB, 0, id='rgba png'),
+        pytest.param(_turned(), RGB, 8, id='jpeg turned by exif'),
         pytest.param(
             _pillow(Image.fromarray(RGB[..., 0] > 127), 'PNG'),
             np.where(RGB[..., :1] > 127, 255, 0),
@@ -67,9 +75,10 @@ def _transparent():
         ),
     ],
 )
-def test_files(content, expected, tolerance):
+def test_files(tmp_path, content, expected, tolerance):
     """All become 8-bit BGR: grey is repeated, 16 bits lose the lower 8, transparency is dropped."""
-    image = mmcv.imfrombytes(content, flag='color', channel_order='bgr')
+    (tmp_path / 'image').write_bytes(content)
+    image = read_image(str(tmp_path / 'image'))
     assert image.dtype == np.uint8 and image.shape == RGB.shape
     difference = image[..., ::-1].astype(int) - np.broadcast_to(expected, RGB.shape)
     assert np.abs(difference).max() <= tolerance

@@ -7,10 +7,10 @@ import pytest
 from scipy import ndimage
 from skimage import color
 
-from projects.dat.corruptions import glass, hsv, kernels
-from projects.dat.corruptions.filters import gaussian, motion
-from projects.dat.corruptions.fractal import plasma
+from projects.dat.corruptions import blur, hsv
+from projects.dat.corruptions.filters import gaussian, gaussian_weights, motion, motion_weights
 from projects.dat.corruptions.interpolation import displace, enlarge_center
+from projects.dat.corruptions.weather import plasma
 from tests.fixtures.make_corruption_fixtures import GAUSSIAN, MOTION
 
 
@@ -52,7 +52,7 @@ def test_displacing_is_scipys(reach):
 
 @pytest.mark.parametrize('sigma', GAUSSIAN)
 def test_gaussian(sigma):
-    weights = kernels.gaussian_weights(sigma)
+    weights = gaussian_weights(sigma)
     assert abs(weights.sum() - 1) < 1e-15
     image = np.random.RandomState(0).rand(40, 33, 3)
     expected = ndimage.gaussian_filter(image, (sigma, sigma, 0), mode='nearest')
@@ -62,7 +62,7 @@ def test_gaussian(sigma):
 @pytest.mark.parametrize('radius, sigma', MOTION)
 def test_motion_weights(radius, sigma):
     expected = np.exp([-(x * x) / (2 * sigma * sigma) for x in range(2 * radius + 1)])
-    weights = kernels.motion_weights(radius, sigma)
+    weights = motion_weights(radius, sigma)
     np.testing.assert_allclose(weights, expected / expected.sum(), rtol=1e-15)
 
 
@@ -72,7 +72,7 @@ def test_motion_spreads_a_point_along_a_line(angle):
     image[50, 45] = 100
     blurred = motion(image, 10, 3, angle)[..., 0]
     expected = np.zeros((101, 91))
-    for step, weight in enumerate(kernels.motion_weights(10, 3)):
+    for step, weight in enumerate(motion_weights(10, 3)):
         y = 50 - round(step * math.sin(math.radians(angle)))
         x = 45 - round(step * math.cos(math.radians(angle)))
         expected[y, x] += 100 * weight
@@ -105,7 +105,7 @@ def test_hsv_is_scikit_images(change):
 @pytest.mark.parametrize('reach', [1, 2, 3, 4])
 def test_a_glass_pass_is_one_pixel_after_the_other(reach):
     height, width = 37, 32
-    found = glass._sources(height, width, reach, np.random.RandomState(5))
+    found = blur._sources(height, width, reach, np.random.RandomState(5))
     rng = np.random.RandomState(5)
     expected = np.arange(height * width).reshape(height, width)
     for y in range(height - reach, reach, -1):

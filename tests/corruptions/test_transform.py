@@ -6,9 +6,10 @@ import pytest
 import skimage.data
 from mmdet.registry import TRANSFORMS
 
-from projects.dat.corruptions import CORRUPTIONS, corrupt, hash_seed
+from projects.dat.corruptions import CORRUPTIONS, corrupt
 from projects.dat.corruptions.transform import CorruptImage
 from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.seeds import hash_seed
 
 # What a corruption of BGR turned to RGB, and one of RGB, have in common for the same seed.
 SAME = {

@@ -1,13 +1,18 @@
 """LoadImageFromFile: MMCV's results, and errors that name the file."""
 
+import json
+import re
+
+import cv2
 import mmcv
 import numpy as np
 import pytest
 from mmdet.registry import TRANSFORMS
 from torch.utils.data import DataLoader, Dataset
 
+from projects.dat.corruptions.coco_c.builder import build
 from projects.dat.runtime.errors import UserError
-from projects.dat.runtime.images import LoadImageFromFile
+from projects.dat.runtime.images import LoadImageFromFile, read_image
 from tests.training.coco_case import write_coco
 
 
@@ -27,28 +32,61 @@ def test_detection_configs_get_it(image):
     assert results['img_shape'] == results['ori_shape'] == (64, 96)
 
 
-def _truncate(content):
-    return content[:len(content) // 2]
+def _zeros(content, start):
+    return content[:start] + bytes(len(content[start:]))
 
 
+FORMATS = {
+    'jpg': ('.jpg', []),
+    'progressive jpg': ('.jpg', [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]),
+    'png': ('.png', []),
+}
 BROKEN = {
-    'truncated': _truncate,
-    'end missing': lambda content: content[:-2],
-    'zeros at the end': lambda content: _truncate(content) + bytes(len(content) // 2),
+    'half': lambda content: content[:len(content) // 2],
+    'last bytes missing': lambda content: content[:-2],
+    'last part missing': lambda content: content[:-12],  # a PNG's IEND
+    'half zeros': lambda content: _zeros(content, len(content) // 2),
+    'last part zeros': lambda content: _zeros(content, -12),
     'text': lambda content: b'not found',
     'empty': lambda content: b'',
 }
 
 
-@pytest.mark.parametrize('extension', ['.jpg', '.png'])
-@pytest.mark.parametrize('damage', BROKEN.values(), ids=BROKEN)
-def test_broken_file_names_itself(image, damage, extension):
-    file = image.with_suffix(extension)
-    mmcv.imwrite(mmcv.imread(str(image)), str(file))
-    file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(UserError, match=f'{file} is truncated or is no image'):
-        LoadImageFromFile()(dict(img_path=str(file)))
+def _loaded(file):
     assert LoadImageFromFile(ignore_empty=True)(dict(img_path=str(file))) is None
+    with pytest.raises(UserError) as caught:
+        LoadImageFromFile()(dict(img_path=str(file)))
+    return str(caught.value)
+
+
+def _built(file):
+    annotations = file.with_name('set.json')
+    annotations.write_text(json.dumps({'images': [{'id': 1, 'file_name': file.name}]}))
+    report = build(file.parent, annotations, file.parent / 'tree', [('contrast', 1)])
+    assert report.cells == 0 and not list(file.parent.glob('tree/contrast/1/*'))
+    return report.failures[file.name][0]
+
+
+@pytest.mark.parametrize('read', [_loaded, _built])
+@pytest.mark.parametrize(('extension', 'options'), FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize('damage', BROKEN.values(), ids=BROKEN)
+def test_broken_file_names_itself(image, tmp_path, damage, extension, options, read):
+    file = tmp_path / f'broken{extension}'
+    content = cv2.imencode(extension, cv2.imread(str(image)), options)[1].tobytes()
+    file.write_bytes(damage(content))
+    assert re.match(rf'{file} is truncated or is no image \(\d+ bytes\): replace', read(file))
+
+
+@pytest.mark.parametrize(('extension', 'options'), FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize('tail', [bytes(4096), b'<!-- from a server -->'])
+def test_what_comes_after_the_end_of_an_image_is_harmless(
+    image, tmp_path, extension, options, tail
+):
+    content = cv2.imencode(extension, cv2.imread(str(image)), options)[1].tobytes()
+    for name, data in (('a', content), ('b', content + tail)):
+        (tmp_path / f'{name}{extension}').write_bytes(data)
+    a, b = (read_image(str(tmp_path / f'{name}{extension}')) for name in 'ab')
+    assert np.array_equal(a, b)
 
 
 def test_missing_file_names_itself(tmp_path):

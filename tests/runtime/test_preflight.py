@@ -119,15 +119,6 @@ BAD_CONFIGS = {
     'load_from': (
         lambda cfg: cfg.update(load_from='/no/epoch_1.pth'),
         ['checkpoint, /no/epoch_1.pth, does not exist', 'tools/train.py']),
-    'tokenizer': (
-        lambda cfg: cfg.update(custom_hooks=[
-            dict(type='AdversarialTrainingHook', tokenizer='/no/tokenizer.safetensors')]),
-        ['tokenizer of AdversarialTrainingHook', '/no/tokenizer.safetensors']),
-    'tokenizer precision': (
-        lambda cfg: cfg.update(custom_hooks=[
-            dict(type='AdversarialTrainingHook', tokenizer=dict(
-                name_or_path='fast_f8_8192', precision='fp8'))]),
-        ['tokenizer of AdversarialTrainingHook', "got 'fp8'"]),
 }
 
 
@@ -149,7 +140,6 @@ def test_data_inside_wrappers_is_checked(cfg, kind):
 
 BAD_ANNOTATIONS = {
     'no images': (lambda c: c.pop('images'), ['no list "images"', 'cocodataset.org']),
-    'empty': (lambda c: c['images'].clear(), ['lists no images']),
     'categories a dict': (lambda c: c.update(categories={}), ['no list "categories"']),
     'image without size': (lambda c: c['images'][1].pop('width'), ['image 1', 'has no width']),
     'annotation without area': (
@@ -158,24 +148,17 @@ BAD_ANNOTATIONS = {
         lambda c: c['annotations'].append(7), ['an annotation in', 'bbox']),
     'same id twice': (
         lambda c: c['annotations'][1].update(id=1), ['annotation id 1 appears 2 times']),
+    'width a string': (
+        lambda c: c['images'][1].update(width='96'), ['image 1', "the width '96', not a number"]),
+    'area null': (
+        lambda c: c['annotations'][2].update(area=None), ['annotation 3', 'the area None']),
     'box of three': (
         lambda c: c['annotations'][0].update(bbox=[1, 2, 3]), ['[1, 2, 3]', 'four numbers']),
     'box not finite': (
         lambda c: c['annotations'][0].update(bbox=[1, 2, 3, float('nan')]), ['four numbers']),
-    'file_name a number': (
-        lambda c: c['images'][0].update(file_name=3), ['image 0', 'file_name 3']),
-    'absolute': (
-        lambda c: c['images'][0].update(file_name='/etc/passwd'),
-        ["'/etc/passwd'", 'leaves the image folder']),
     'parent': (
         lambda c: c['images'][2].update(file_name='../val2017/0.jpg'),
         ["'../val2017/0.jpg'", 'leaves the image folder']),
-    'parent and back': (
-        lambda c: c['images'][2].update(file_name='a/../0.jpg'), ['leaves the image folder']),
-    'backslashes': (
-        lambda c: c['images'][2].update(file_name='..\\0.jpg'), ['leaves the image folder']),
-    'null byte': (
-        lambda c: c['images'][2].update(file_name='a\0/0.jpg'), ['leaves the image folder']),
     'missing image': (
         lambda c: c['images'][1].update(file_name='sub/9.jpg'),
         ['train2017/sub/9.jpg', 'does not exist', 'data_prefix.img']),
@@ -193,12 +176,6 @@ def test_bad_annotations(cfg, root, change, expected):
         assert part in sentence
 
 
-@pytest.mark.parametrize('content', ['', '{"images": [', '[]', '\x00\xff' * 9])
-def test_file_that_is_no_coco_json(cfg, root, content):
-    (root / 'annotations/instances_train2017.json').write_text(content)
-    assert 'instances_train2017.json' in _sentence(cfg)
-
-
 def test_evaluation_needs_iscrowd_and_training_does_not(cfg, root):
     for split in ('train2017', 'val2017'):
         rewrite(root, lambda c: c['annotations'][0].pop('iscrowd'), split)
@@ -213,24 +190,10 @@ def test_test_file_may_come_without_annotations(cfg, root):
     assert 'no list "annotations"' in _sentence(cfg)
 
 
-def test_links_that_lead_out_are_refused_and_inner_ones_are_not(cfg, root, tmp_path):
-    images = root / 'train2017'
-    (images / '1.jpg').unlink()
-    (images / '1.jpg').symlink_to(images / '0.jpg')
-    preflight.check(cfg)
-    (images / '2.jpg').rename(tmp_path / 'outside.jpg')
-    (images / '2.jpg').symlink_to(tmp_path / 'outside.jpg')
+def test_links_that_lead_out_are_refused(cfg, root, tmp_path):
+    (root / 'train2017/2.jpg').rename(tmp_path / 'outside.jpg')
+    (root / 'train2017/2.jpg').symlink_to(tmp_path / 'outside.jpg')
     assert "'2.jpg'" in _sentence(cfg)
-    (images / '2.jpg').unlink()
-    (images / 'link').symlink_to(root / 'val2017')
-    rewrite(root, lambda c: c['images'][2].update(file_name='link/2.jpg'))
-    assert "'link/2.jpg'" in _sentence(cfg)
-
-
-def test_image_folder_may_itself_be_a_link(cfg, root, tmp_path):
-    (root / 'train2017').rename(tmp_path / 'elsewhere')
-    (root / 'train2017').symlink_to(tmp_path / 'elsewhere')
-    preflight.check(cfg)
 
 
 def test_extra_categories_may_be_left_out(cfg, root):

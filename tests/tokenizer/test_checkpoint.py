@@ -1,10 +1,13 @@
+import errno
 import sys
 import types
+from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 
+from projects.dat.runtime.errors import UserError
 from projects.dat.tokenizer import (
     FastVQGAN,
     TokenizerError,
@@ -84,13 +87,12 @@ def test_writing_is_complete_or_not_at_all(tmp_path, weights, monkeypatch):
         assert file.metadata() == dict(config='x.py')
     before = path.read_bytes()
 
-    def fail(tensors, to, metadata):
-        with open(to, 'wb') as file:
-            file.write(b'half')
-        raise OSError('disk full')
+    def fail(file, content):
+        file.open('wb').write(b'half')
+        raise OSError(errno.ENOSPC, 'disk full')
 
-    monkeypatch.setattr(safetensors.torch, 'save_file', fail)
-    with pytest.raises(OSError, match='disk full'):
+    monkeypatch.setattr(Path, 'write_bytes', fail)
+    with pytest.raises(UserError, match='safetensors cannot be written .disk full'):
         write_state_dict(weights, path, metadata={})
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == [path.name]

@@ -15,12 +15,13 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import TestLoop as Loop
 
-from projects.dat.corruptions import corrupt, hash_seed
+from projects.dat.corruptions import corrupt
 from projects.dat.corruptions.coco_c.tree import make_manifest
 from projects.dat.evaluation.images import Tree, datasets_of
 from projects.dat.evaluation.images import annotations_sha256 as annotations_sha256_of
 from projects.dat.evaluation.results import RobustnessResult
 from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.seeds import hash_seed
 from tests.evaluation.bright_boxes import write_case, write_checkpoint
 from tests.training.coco_case import write_coco
 from tools.test_coco_c import main

@@ -1,7 +1,5 @@
 """The image corruptions of COCO-C."""
 
-from projects.dat.runtime.seeds import hash_seed
-
 from .corrupt import corrupt
 from .names import (
     BENCHMARK,
@@ -24,5 +22,4 @@ __all__ = [
     'SEVERITIES',
     'corrupt',
     'expand',
-    'hash_seed',
 ]

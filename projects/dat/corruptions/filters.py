@@ -1,11 +1,19 @@
-"""Filters that more than one corruption needs."""
+"""Filters that more than one corruption needs.
 
+Their weights are stored, not computed, because their last bits decide over whole grey levels: what
+is between two bytes is cut off, so that an even area keeps its level or loses one according to
+whether the weights add up to a little more or less than 1. numpy's exp differs in these bits
+between numpy 1 and 2, and in numpy 1 also between CPUs with and without AVX-512. Stored are those
+of numpy 1.23.5 with AVX-512 (tests/fixtures/make_corruption_fixtures.py).
+"""
+
+import json
 import math
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
-
-from .kernels import gaussian_weights, motion_weights
 
 _BLOCK = 1 << 14
 """Values; what is added up for so many at a time stays in the processor's cache."""
@@ -65,3 +73,19 @@ def motion(image: np.ndarray, radius: int, sigma: float, angle: float) -> np.nda
             first = start + top * row + left
             block += np.multiply(padded[first : first + len(block)], weight, out=term[: len(block)])
     return blurred.reshape(height, -1)[:, : width * channels].reshape(image.shape)
+
+
+def gaussian_weights(sigma: float) -> np.ndarray:
+    """exp(-x² / 2 sigma²) for x = -r..r, r = 4 sigma rounded, scaled to a sum of 1."""
+    half = _stored()['gaussian'][f'{sigma}']
+    return np.array(half[:0:-1] + half)
+
+
+def motion_weights(radius: int, sigma: float) -> np.ndarray:
+    """exp(-x² / 2 sigma²) for x = 0..2 radius, scaled to a sum of 1."""
+    return np.array(_stored()['motion'][f'{radius}, {sigma}'])
+
+
+@lru_cache(maxsize=1)
+def _stored() -> dict[str, dict[str, list[float]]]:
+    return json.loads(Path(__file__).with_name('kernels.json').read_text())

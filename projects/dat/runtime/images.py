@@ -17,8 +17,9 @@ def read_image(
 ) -> np.ndarray:
     """Read one image file.
 
-    A truncated JPEG, PNG, BMP or WebP counts as unreadable: the OpenCV that ``requirements.txt``
-    pins returns nothing for it, where older ones returned a half-gray picture.
+    A truncated JPEG, PNG, BMP, TIFF or WebP counts as unreadable: the OpenCV that
+    ``requirements.txt`` pins returns nothing for it, where older ones returned a half-gray picture.
+    So does a JPEG or PNG whose end is zeros. In other formats zeros may be black pixels.
 
     Args:
         path (str): Image file.
@@ -27,7 +28,8 @@ def read_image(
         backend_args (dict, optional): File backend of mmengine. Defaults to None.
 
     Returns:
-        np.ndarray: uint8 of shape (H, W, 3), BGR for ``color_type='color'``.
+        np.ndarray: For ``color_type='color'`` uint8 of shape (H, W, 3), BGR: turned as EXIF says,
+        gray repeated, 16 bits shortened to the upper 8, transparency dropped.
 
     Raises:
         UserError: The file is missing, is no image or is truncated.
@@ -35,10 +37,9 @@ def read_image(
     try:
         content = fileio.get(path, backend_args=backend_args)
     except OSError as error:
-        reason = error.strerror or error
         raise UserError(
-            f'the image {path} cannot be read ({reason}): put the file there or remove its entry '
-            'from the annotation file'
+            f'the image {path} cannot be read ({error.strerror or error}): put the file there or '
+            'remove its entry from the annotation file'
         ) from None
     size = len(content)
     if content[:2] == b'\xff\xd8':

@@ -74,7 +74,7 @@ def write_state_dict(
     """
     tensors = {key: value.detach().cpu().half().contiguous() for key, value in state_dict.items()}
     with replacing(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata=dict(metadata))
+        temporary.write_bytes(safetensors.torch.save(tensors, dict(metadata)))
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

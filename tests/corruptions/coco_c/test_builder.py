@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections import namedtuple
+from pathlib import Path
 
 import cv2
 import mmcv
@@ -14,7 +15,10 @@ import pytest
 from mmdet.registry import TRANSFORMS
 from PIL import Image
 
-from projects.dat.corruptions.coco_c import builder, cell_worker, tree
+from projects.dat.corruptions import transform
+from projects.dat.corruptions.coco_c import builder, tree
+from projects.dat.corruptions.coco_c.cell_worker import Task
+from projects.dat.corruptions.names import BENCHMARK, SEVERITIES
 from projects.dat.runtime.errors import UserError
 from tests.corruptions.coco_c.tree_case import (
     CELLS,
@@ -135,11 +139,13 @@ def test_images_that_cannot_be_built_are_reported(source, whole, tmp_path):
     (images / '4.png').unlink()
     (images / '4.png').mkdir()
     report = builder.build(images, file, tmp_path / 'tree', CELLS, workers=2)
-    reasons = {name: ' '.join(texts) for name, texts in report.failures.items()}
+    assert all(len(reasons) == 1 for reasons in report.failures.values())
+    reasons = {name: texts[0] for name, texts in report.failures.items()}
     assert reasons.keys() == {'0.png', 'sub/1.jpg', '2.png', 'sub/3.jpg', '4.png'}
-    assert reasons['0.png'] == 'missing'
-    assert reasons['sub/1.jpg'] == reasons['2.png'] == 'no image that OpenCV can decode'
-    assert '32' in reasons['sub/3.jpg'] and len(report.failures['sub/3.jpg']) == 1
+    assert f'{images}/0.png cannot be read (No such file' in reasons['0.png']
+    assert f'{images}/sub/1.jpg is truncated or is no image (8 bytes)' in reasons['sub/1.jpg']
+    assert f'{images}/2.png is truncated or is no image (0 bytes)' in reasons['2.png']
+    assert f'{images}/sub/3.jpg: ' in reasons['sub/3.jpg'] and '32' in reasons['sub/3.jpg']
     assert 'directory' in reasons['4.png']
     assert report.cells == 3
     rest = [f'{name}/{severity}/sub/5.png' for name, severity in CELLS]
@@ -149,42 +155,48 @@ def test_images_that_cannot_be_built_are_reported(source, whole, tmp_path):
     assert contents(built((images, file), tmp_path / 'tree')) == contents(whole)
 
 
+def test_links_that_lead_out_are_refused(tmp_path):
+    images, file = write_set(tmp_path)
+    (images / '2.png').rename(tmp_path / 'outside.png')
+    (images / '2.png').symlink_to(tmp_path / 'outside.png')
+    with pytest.raises(UserError, match="'2.png' in .*set.json leaves the image folder"):
+        builder.build(images, file, tmp_path / 'tree', CELLS)
+    assert not (tmp_path / 'tree').exists()
+
+
 def test_an_error_in_a_corruption_costs_one_cell(source, tmp_path, monkeypatch):
     def corrupt(image, name, severity, seed):
         if name == 'contrast':
             raise ZeroDivisionError('oh')
         return image
 
-    monkeypatch.setattr(cell_worker, 'corrupt', corrupt)
+    monkeypatch.setattr(transform, 'corrupt', corrupt)
     report = builder.build(*source, tmp_path / 'tree', CELLS)
-    assert set(map(tuple, report.failures.values())) == {
-        ('contrast/5 failed: ZeroDivisionError: oh',)
+    assert report.failures == {
+        name: [f'{source[0] / name}: contrast/5 failed: ZeroDivisionError: oh']
+        for name in (f'sub/{i}.jpg' if i % 2 else f'{i}.png' for i in range(6))
     }
-    assert len(report.failures) == 6 and report.cells == 12
+    assert report.cells == 12
+
+
+def _full(*_):
+    raise OSError(errno.ENOSPC, 'No space left on device')
 
 
 @pytest.mark.parametrize(
     'harm, words',
     [
         (lambda *_: os.kill(os.getpid(), signal.SIGKILL), 'worker process was killed'),
-        (lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, 'No space left on device')),
-         'png cannot be written .No space left on device.*goes on from here'),
+        (_full, 'png cannot be written .No space left on device.*start the same command again'),
     ],
 )
 def test_trouble_that_ends_a_build(source, whole, tmp_path, monkeypatch, harm, words):
     out = tmp_path / 'tree'
     built(source, out, CELLS[:1])
     with monkeypatch.context() as patch, pytest.raises(UserError, match=words):
-        patch.setattr(cell_worker, 'write_atomically', _translated(harm))
+        patch.setattr(Path, 'write_bytes', harm)
         builder.build(*source, out, CELLS, workers=2)
     assert contents(built(source, out)) == contents(whole)
-
-
-def _translated(harm):
-    def write_atomically(path, data, scratch):
-        with builder.writing(path):
-            harm()
-    return write_atomically
 
 
 def test_workers_decode_once_and_use_one_thread(source, tmp_path, monkeypatch):
@@ -195,7 +207,7 @@ def test_workers_decode_once_and_use_one_thread(source, tmp_path, monkeypatch):
         return decode(*args, **kwargs)
 
     monkeypatch.setattr(mmcv, 'imfrombytes', imfrombytes)
-    monkeypatch.setattr(builder, 'check_disk_space', lambda *_: None)
+    monkeypatch.setattr(builder, '_check_disk_space', lambda *_: None)
     built(source, tmp_path / 'tree', workers=2)
     assert (tmp_path / 'log').read_text().split() == ['1'] * 6
 
@@ -218,3 +230,15 @@ def test_disk_space(source, whole, tmp_path, monkeypatch, caplog):
     assert '6 image-cells remain' in caplog.text
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: Usage(10**9, 0, 0))
     built(source, tmp_path / 'tree')
+
+
+def test_samples_cover_corruptions_severities_and_images():
+    cells = tuple((name, severity) for name in BENCHMARK for severity in SEVERITIES)
+    tasks = [Task(tree.SourceImage(i, f'{i}.png', f'{i}.png'), cells) for i in range(100)]
+    tasks[::2] = [Task(task.image, ()) for task in tasks[::2]]
+    samples = builder._choose_samples(tasks)
+    assert {name for _, (name, _) in samples} == set(BENCHMARK)
+    assert {severity for _, (_, severity) in samples} == set(SEVERITIES)
+    assert len({image for image, _ in samples}) == len(samples)
+    assert all(image.image_id % 2 for image, _ in samples)
+    assert max(image.image_id for image, _ in samples) > 90

@@ -35,7 +35,7 @@ def whole(source, tmp_path_factory):
 
 @pytest.fixture
 def blocked(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(builder, 'check_disk_space', lambda *_: None)  # it would block as well
+    monkeypatch.setattr(builder, '_check_disk_space', lambda *_: None)  # it would block as well
     return blocked_copy(source, tmp_path)
 
 
@@ -161,6 +161,6 @@ def test_a_deleted_file_whose_source_changed(whole, tmp_path):
     cv2.imwrite(str(source[0] / 'sub/1.jpg'), np.zeros((40, 48, 3), np.uint8))
     report = builder.build(*source, out, CELLS)
     assert report.failures == {
-        'sub/1.jpg': ['the source image has changed since the tree was begun']
+        'sub/1.jpg': [f'{source[0]}/sub/1.jpg has changed since the tree was begun']
     }
     assert report.cells == 17 and recorded(out) == recorded(whole)

@@ -4,11 +4,12 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.files import writing
 
 from .tree import DIGESTS, SCRATCH, digest_line
 
@@ -19,57 +20,20 @@ def rank_and_world(env: Mapping[str, str] = os.environ) -> tuple[int, int]:
     Raises:
         UserError: They are no such numbers.
     """
-    if 'RANK' in env and 'WORLD_SIZE' in env:
-        names = ('RANK', 'WORLD_SIZE')
-    elif 'SLURM_PROCID' in env and 'SLURM_NTASKS' in env and not _is_batch_script(env):
+    names = ('RANK', 'WORLD_SIZE')
+    if not env.keys() >= set(names):
         names = ('SLURM_PROCID', 'SLURM_NTASKS')
-    else:
-        return 0, 1
-    texts = [env[name] for name in names]
-    if all(re.fullmatch('[0-9]+', text) for text in texts):
-        rank, world = map(int, texts)
-        if rank < world:
-            return rank, world
+        # slurm sets them for a batch script too, although only one process runs.
+        in_batch_script = 'SLURM_JOB_ID' in env and 'SLURM_STEP_ID' not in env
+        if in_batch_script or not env.keys() >= set(names):
+            return 0, 1
+    rank, world = (env[name] for name in names)
+    if re.fullmatch('[0-9]+ [0-9]+', f'{rank} {world}') and int(rank) < int(world):
+        return int(rank), int(world)
     raise UserError(
-        f'the environment has {names[0]}={texts[0]} and {names[1]}={texts[1]}, expected 0 <= rank '
-        f'< ranks: start with torchrun or srun, or unset them'
+        f'the environment has {names[0]}={rank} and {names[1]}={world}, expected 0 <= rank < '
+        'ranks: start with torchrun or srun, or unset them'
     )
-
-
-def _is_batch_script(env: Mapping[str, str]) -> bool:
-    # There slurm sets SLURM_PROCID=0 and the number of tasks, although only one process runs.
-    return 'SLURM_JOB_ID' in env and 'SLURM_STEP_ID' not in env
-
-
-@contextmanager
-def writing(path: str | Path) -> Iterator[None]:
-    """Turn a failure to write into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f'{path} cannot be written ({error.strerror}): mend that and start the same command '
-            f'again, which goes on from here'
-        ) from None
-
-
-def write_atomically(path: str | Path, data: bytes, scratch: str | Path) -> None:
-    """Write a file that is there whole or not at all, also when the process is killed.
-
-    Args:
-        path: The file; its folder is made.
-        data: Its bytes.
-        scratch: A folder in the same file system.
-
-    Raises:
-        UserError: It cannot be written.
-    """
-    new = os.path.join(scratch, str(os.getpid()))
-    with writing(path):
-        with open(new, 'wb') as file:
-            file.write(data)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        os.replace(new, path)
 
 
 class Shard:
@@ -92,7 +56,7 @@ class Shard:
         self.root = Path(root)
         self.rank, self.world = rank, world
         self._digests = self.root / DIGESTS / f'{rank}-of-{world}.sha256'
-        self.scratch = self._scratch_of(self._digests)
+        self.scratch = self.root / SCRATCH / self._digests.stem
 
     def __enter__(self) -> 'Shard':
         with writing(self.root):
@@ -102,12 +66,17 @@ class Shard:
             os.close(self._file)
             raise UserError(
                 f'another process builds rank {self.rank} of {self.world} of {self.root}: wait '
-                f'for it, or start each rank once'
+                'for it, or start each rank once'
             )
         with writing(self.root):
             self._clean_up(self._file, self._digests)
+            for file in self._digests.parent.glob('*.sha256'):
+                # Other ranks of this world may be about to start and clean up after themselves.
+                if not file.stem.endswith(f'-of-{self.world}'):
+                    with open(file, 'rb+') as other:
+                        if _try_lock(other.fileno()):
+                            self._clean_up(other.fileno(), file)
             self.scratch.mkdir(parents=True)
-            self._clean_up_after_other_worlds()
         return self
 
     def __exit__(self, *_) -> None:
@@ -119,32 +88,13 @@ class Shard:
     def record(self, digests: Mapping[str, str]) -> None:
         """Append digests of finished files, by their paths relative to the root."""
         with writing(self._digests):
-            lines = b''.join(digest_line(path, digest) for path, digest in digests.items())
-            os.write(self._file, lines)
-
-    def wait_for_others(self) -> None:
-        """Wait until no other rank of this build runs; only after leaving, or all would wait."""
-        for file in self._digests.parent.glob(f'*-of-{self.world}.sha256'):
-            with open(file, 'rb+') as other, suppress(OSError):
-                fcntl.lockf(other, fcntl.LOCK_EX)
-
-    def _scratch_of(self, digests: Path) -> Path:
-        return self.root / SCRATCH / digests.stem
-
-    def _clean_up_after_other_worlds(self) -> None:
-        # The other ranks of this world may be about to start and clean up after themselves.
-        for file in self._digests.parent.glob('*.sha256'):
-            if not file.stem.endswith(f'-of-{self.world}'):
-                with open(file, 'rb+') as other:
-                    if _try_lock(other.fileno()):
-                        self._clean_up(other.fileno(), file)
+            os.write(self._file, b''.join(digest_line(*item) for item in digests.items()))
 
     def _clean_up(self, file: int, digests: Path) -> None:
         """Take away what a killed process left: half a line and unfinished files."""
         with open(file, 'rb', closefd=False) as lines:
-            content = lines.read()
-        os.ftruncate(file, content.rfind(b'\n') + 1)
-        shutil.rmtree(self._scratch_of(digests), ignore_errors=True)
+            os.ftruncate(file, lines.read().rfind(b'\n') + 1)
+        shutil.rmtree(self.root / SCRATCH / digests.stem, ignore_errors=True)
 
 
 def _try_lock(file: int) -> bool | None:

@@ -1,4 +1,4 @@
-"""The layout of a built COCO-C tree: paths, manifest and digests.
+"""The layout of a COCO-C tree: names of its images, manifest and digests.
 
 A tree holds ``<corruption>/<severity>/<file_name>`` with the ending of its image format,
 ``annotations.json`` with these file names, ``manifest.json`` that says what all of them were made
@@ -8,6 +8,8 @@ from, and ``digests/*.sha256``, which ``sha256sum -c`` reads from the tree's roo
 import json
 import os
 import re
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -15,7 +17,9 @@ import numpy
 import PIL
 import scipy
 
+from projects.dat.runtime.annotations import read_annotations
 from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.files import writing
 
 from ..names import CHANNEL_ORDERS
 
@@ -26,7 +30,76 @@ DIGESTS = 'digests'
 SCRATCH = '.building'
 ENDINGS = {'png': '.png', 'jpeg': '.jpg'}
 
-_DIGEST_LINE = re.compile(rb'([0-9a-f]{64})  (.+)\n')
+Cell = tuple[str, int]
+"""A corruption and a severity."""
+
+_DIGEST_LINE = re.compile(rb'^([0-9a-f]{64})  (.+)\n', re.MULTILINE)
+_MANIFEST_FITS = {
+    'schema': lambda x, _: x == SCHEMA,
+    'annotations_sha256': lambda x, _: re.fullmatch('[0-9a-f]{64}', str(x)),
+    'seed': lambda x, _: type(x) is int and x >= 0,
+    'channel_order': lambda x, _: x in CHANNEL_ORDERS,
+    'format': lambda x, _: x in list(ENDINGS),
+    'quality': lambda x, manifest: x is None
+    if manifest['format'] == 'png'
+    else type(x) is int and 1 <= x <= 100,
+    'packages': lambda x, _: isinstance(x, dict) and all(isinstance(v, str) for v in x.values()),
+}
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """One image: its id, its path below the image folder and its path in a cell of the tree."""
+
+    image_id: int | str
+    file_name: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """An annotation file: its content, its images and the SHA-256 of its bytes."""
+
+    content: dict
+    images: list[SourceImage]
+    sha256: str
+
+    def annotations(self) -> bytes:
+        """The annotation file with the tree's file names, and all else as it was."""
+        entries = zip(self.content['images'], self.images, strict=True)
+        images = [dict(entry, file_name=image.target) for entry, image in entries]
+        return json.dumps(dict(self.content, images=images)).encode()
+
+
+def read_source(file: str | Path, image_format: str) -> Source:
+    """Read an annotation file in COCO's format; of its entries only ``images`` is looked at.
+
+    Args:
+        file: The file.
+        image_format: ``'png'`` or ``'jpeg'``, which decides on the endings in the tree.
+
+    Raises:
+        UserError: It cannot be read, names no images, or names them so that no tree can hold them.
+    """
+    content = read_annotations(file)
+    images: dict[str, SourceImage] = {}
+    for entry in content['images']:
+        name = entry['file_name']
+        target = target_name(name, image_format)
+        # sha256sum writes a backslash or a line break in another way than others read it.
+        if re.search(r'[\x00-\x1f\\]', name):
+            raise UserError(
+                f'the file_name {name!r} in {file} has a backslash or a control character: rename '
+                'the file, with / between folders'
+            )
+        if target in images:
+            raise UserError(
+                f'{images[target].file_name} and {name} in {file} would both become {target}: '
+                'rename one of them'
+            )
+        images[target] = SourceImage(entry['id'], name, target)
+    digest = sha256(Path(file).read_bytes()).hexdigest()
+    return Source(content, list(images.values()), digest)
 
 
 def target_name(file_name: str, image_format: str) -> str:
@@ -39,16 +112,20 @@ def cell_folder(corruption: str, severity: int) -> str:
     return f'{corruption}/{severity}'
 
 
+def list_files(root: str | Path, folder: str = '') -> set[str]:
+    """Paths of all files below ``folder``, relative to it."""
+    top = os.path.join(root, folder)
+    return {
+        os.path.relpath(os.path.join(where, file), top)
+        for where, _, files in os.walk(top)
+        for file in files
+    }
+
+
 def make_manifest(
     annotations_sha256: str, seed: int, channel_order: str, image_format: str, quality: int | None
 ) -> dict:
     """What all images of a tree have in common, and the versions of what makes them."""
-    packages = {
-        'numpy': numpy.__version__,
-        'opencv': cv2.__version__,
-        'pillow': PIL.__version__,
-        'scipy': scipy.__version__,
-    }
     return {
         'schema': SCHEMA,
         'annotations_sha256': annotations_sha256,
@@ -56,17 +133,17 @@ def make_manifest(
         'channel_order': channel_order,
         'format': image_format,
         'quality': quality,
-        'packages': packages,
+        'packages': {
+            'numpy': numpy.__version__,
+            'opencv': cv2.__version__,
+            'pillow': PIL.__version__,
+            'scipy': scipy.__version__,
+        },
     }
 
 
 def read_manifest(root: str | Path) -> dict:
-    """Read the manifest of the tree at ``root``.
-
-    Returns:
-        dict: ``schema`` 1, ``annotations_sha256`` of the source annotation file, ``seed``,
-        ``channel_order`` 'bgr' or 'rgb', ``format`` 'png' or 'jpeg', ``quality`` None or 1..100
-        and ``packages``, a version for each name.
+    """Read the manifest of the tree at ``root``, as :func:`make_manifest` gives it.
 
     Raises:
         UserError: It is missing or no such manifest.
@@ -77,37 +154,18 @@ def read_manifest(root: str | Path) -> dict:
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f'{root} is no COCO-C tree, for it has no {MANIFEST}: name the folder that '
-            f'tools/build_coco_c.py wrote'
+            'tools/build_coco_c.py wrote'
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f'{file} cannot be read ({error}): build the tree anew') from None
-    wrong = _wrong_entry(manifest)
-    if wrong:
-        raise UserError(
-            f'{file} is no manifest of a COCO-C tree of schema {SCHEMA}: {wrong} is missing or '
-            f'wrong; build the tree anew with this version'
-        )
+    for key, fits in _MANIFEST_FITS.items():
+        there = isinstance(manifest, dict) and key in manifest
+        if not there or not fits(manifest[key], manifest):
+            raise UserError(
+                f'{file} is no manifest of a COCO-C tree of schema {SCHEMA}: {key} is missing or '
+                'wrong; build the tree anew with this version'
+            )
     return manifest
-
-
-def _wrong_entry(manifest: object) -> str | None:
-    if not isinstance(manifest, dict):
-        return 'the object'
-    get = manifest.get
-    quality, packages = get('quality'), get('packages')
-    right = {
-        'schema': get('schema') == SCHEMA,
-        'annotations_sha256': bool(re.fullmatch('[0-9a-f]{64}', str(get('annotations_sha256')))),
-        'seed': type(get('seed')) is int and get('seed') >= 0,
-        'channel_order': get('channel_order') in CHANNEL_ORDERS,
-        'format': get('format') in list(ENDINGS),
-        'quality': quality is None
-        if get('format') == 'png'
-        else type(quality) is int and 1 <= quality <= 100,
-        'packages': isinstance(packages, dict)
-        and all(isinstance(version, str) for version in packages.values()),
-    }
-    return next((key for key, fits in right.items() if not fits), None)
 
 
 def check_manifest(root: str | Path, wanted: dict) -> bool:
@@ -131,7 +189,7 @@ def check_manifest(root: str | Path, wanted: dict) -> bool:
             raise UserError(
                 f'{root} was begun with {_describe(key, found[key], value)}, but this run has '
                 f'{_describe(key, value, found[key])}: name another folder or run with what it '
-                f'was begun with'
+                'was begun with'
             )
     return True
 
@@ -160,7 +218,8 @@ def create_manifest(root: str | Path, wanted: dict, scratch: Path) -> None:
     if check_manifest(root, wanted):
         return
     new = scratch / MANIFEST
-    new.write_text(json.dumps(wanted, indent=1) + '\n')
+    with writing(new):
+        new.write_text(json.dumps(wanted, indent=1) + '\n')
     try:
         os.link(new, Path(root, MANIFEST))  # unlike os.replace, fails where the file exists
     except FileExistsError:
@@ -180,19 +239,8 @@ def read_digests(root: str | Path) -> dict[str, str]:
 
     What is no whole line, as a killed process may leave it, counts as not there.
     """
-    digests = {}
-    for file in sorted(Path(root, DIGESTS).glob('*.sha256')):
-        with open(file, 'rb') as lines:
-            for match in filter(None, map(_DIGEST_LINE.fullmatch, lines)):
-                digests[os.fsdecode(match[2])] = match[1].decode()
-    return digests
-
-
-def list_files(root: str | Path, folder: str = '') -> set[str]:
-    """Paths of all files below ``folder``, relative to it."""
-    top = os.path.join(root, folder)
     return {
-        os.path.relpath(os.path.join(where, file), top)
-        for where, _, files in os.walk(top)
-        for file in files
+        os.fsdecode(path): digest.decode()
+        for file in sorted(Path(root, DIGESTS).glob('*.sha256'))
+        for digest, path in _DIGEST_LINE.findall(file.read_bytes())
     }

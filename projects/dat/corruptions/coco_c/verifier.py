@@ -12,11 +12,13 @@ from projects.dat.runtime.errors import UserError
 from ..names import CORRUPTIONS, SEVERITIES
 from . import tree
 from .builder import progress_bar
-from .cell_worker import Cell
-from .source import SourceImage, read_source
+from .tree import Cell, read_source
 
-_ALL_CELLS = [(name, severity) for name in CORRUPTIONS for severity in SEVERITIES]
-_CHUNK = 1 << 20
+_CELLS = {tree.cell_folder(name, s): (name, s) for name in CORRUPTIONS for s in SEVERITIES}
+# Unfinished files are of a killed build; the next one takes them away.
+_EXPECTED = re.compile(
+    rf'{tree.MANIFEST}|{tree.ANNOTATIONS}|{tree.SCRATCH}/.*|{tree.DIGESTS}/\d+-of-\d+\.sha256'
+)
 
 
 @dataclass
@@ -48,63 +50,48 @@ def verify(
         UserError: It is no tree, or one without annotations or images.
     """
     image_format = tree.read_manifest(out)['format']
-    images = read_source(Path(out, tree.ANNOTATIONS), image_format).images
+    targets = {i.target for i in read_source(Path(out, tree.ANNOTATIONS), image_format).images}
     if cells is None:
-        cells = [cell for cell in _ALL_CELLS if Path(out, tree.cell_folder(*cell)).is_dir()]
+        cells = [cell for folder, cell in _CELLS.items() if Path(out, folder).is_dir()]
     if not cells:
         raise UserError(f'{out} has no images yet: build it first')
     digests = tree.read_digests(out)
-    report = VerifyReport(cells)
-    report.problems = {path: 'unexpected' for path in _unexpected(out, images)}
     folders = [tree.cell_folder(*cell) for cell in cells]
-    batches = [[f'{folder}/{image.target}' for folder in folders] for image in images]
+    batches = [[f'{folder}/{target}' for folder in folders] for target in targets]
     batches.append([tree.ANNOTATIONS])
-    report.files = sum(map(len, batches))
+    report = VerifyReport(cells, sum(map(len, batches)))
+    problems = {path: 'unexpected' for path in tree.list_files(out) if _is_foreign(path, targets)}
     pool = ThreadPoolExecutor(workers)
     try:
         futures = {pool.submit(_problems, out, batch, digests): len(batch) for batch in batches}
         with progress_bar(report.files, 'file') as bar:
             for future in as_completed(futures):
-                report.problems.update(future.result())
+                problems.update(future.result())
                 bar.update(futures.pop(future))
     finally:
         pool.shutdown(cancel_futures=True)
-    report.problems = dict(sorted(report.problems.items()))
+    report.problems = dict(sorted(problems.items()))
     return report
 
 
-def _unexpected(out: str | Path, images: Sequence[SourceImage]) -> list[str]:
-    targets = {image.target for image in images}
-    folders = {tree.cell_folder(*cell) for cell in _ALL_CELLS}
-    digests = re.compile(rf'{tree.DIGESTS}/\d+-of-\d+\.sha256')
-
-    def is_expected(path: str) -> bool:
-        if path in (tree.MANIFEST, tree.ANNOTATIONS) or digests.fullmatch(path):
-            return True
-        if path.startswith(f'{tree.SCRATCH}/'):  # of a killed build; the next one takes it away
-            return True
-        corruption, _, rest = path.partition('/')
-        severity, _, target = rest.partition('/')
-        return f'{corruption}/{severity}' in folders and target in targets
-
-    return [path for path in tree.list_files(out) if not is_expected(path)]
+def _is_foreign(path: str, targets: set[str]) -> bool:
+    corruption, severity, target = (*path.split('/', 2), '', '')[:3]
+    in_a_cell = f'{corruption}/{severity}' in _CELLS and target in targets
+    return not in_a_cell and not _EXPECTED.fullmatch(path)
 
 
 def _problems(out: str | Path, paths: list[str], digests: dict[str, str]) -> dict[str, str]:
-    found = {path: _problem(out, path, digests.get(path)) for path in paths}
-    return {path: problem for path, problem in found.items() if problem}
-
-
-def _problem(out: str | Path, path: str, recorded: str | None) -> str | None:
-    try:
-        with open(Path(out, path), 'rb') as file:
-            digest = hashlib.sha256()
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-    except FileNotFoundError:
-        return 'missing'
-    except OSError as error:
-        return f'cannot be read ({error.strerror})'
-    if recorded is None:
-        return 'without a digest'
-    return None if digest.hexdigest() == recorded else 'changed'
+    found = {}
+    for path in paths:
+        try:
+            digest = hashlib.sha256(Path(out, path).read_bytes()).hexdigest()
+        except FileNotFoundError:
+            found[path] = 'missing'
+        except OSError as error:
+            found[path] = f'cannot be read ({error.strerror})'
+        else:
+            if path not in digests:
+                found[path] = 'without a digest'
+            elif digests[path] != digest:
+                found[path] = 'changed'
+    return found

@@ -6,7 +6,6 @@ more than these seconds. Every finding is a :class:`~projects.dat.runtime.errors
 
 from mmengine.config import Config
 
-from .data import check_data
 from .model import check_amp, check_class_count, check_input_size
 from .weights import check_load_from, check_pretrained
 
@@ -28,6 +27,10 @@ def check(cfg: Config, mode: str = 'train') -> None:
     Raises:
         UserError: The first thing found amiss.
     """
+    # Late: MMDetection's data sets need the operators that projects.dat.register supplies, which
+    # a tool that only reads results does not import.
+    from .data import check_data
+
     if mode not in ('train', 'test'):
         raise ValueError(f"mode must be 'train' or 'test', but got {mode!r}")
     splits = ['train', 'val'] if mode == 'train' else ['test']

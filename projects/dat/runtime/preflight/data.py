@@ -2,19 +2,20 @@
 
 import os.path as osp
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from projects.dat.runtime.errors import UserError
-
+from ..annotations import check_labels, missing_images, read_annotations, some
 from ..config import leaf_datasets, metrics_of, type_name
-from .annotations import check_classes, read_annotations
-from .images import check_images
+from ..errors import UserError
+from ..images import read_image
 
 COCO_ZIPS = 'zips/train2017 zips/val2017 annotations/annotations_trainval2017'
+SAMPLES = 20  # images opened: under a second, and a set of the wrong kind shows at the first
 
 
 def check_data(cfg: Config, splits: Sequence[str]) -> tuple[str, ...] | None:
@@ -47,9 +48,10 @@ def check_data(cfg: Config, splits: Sequence[str]) -> tuple[str, ...] | None:
         _check_evaluator(cfg, split, [ds for name, _, ds, _ in found if name == split])
     for split, path, dataset, kind in found:
         file = annotation_file(dataset)
-        content = read_annotations(file, split)
-        check_classes(content, file, _classes(dataset, kind), path)
-        check_images(content, file, image_folder(dataset))
+        content = read_annotations(file)
+        check_labels(content, file, split)
+        _check_classes(content, file, _classes(dataset, kind), path)
+        _check_images(content, file, image_folder(dataset))
     return _classes(*found[0][2:]) if found else None
 
 
@@ -125,3 +127,42 @@ def _check_evaluator(cfg: Config, split: str, datasets: list[dict]) -> None:
                 f'{path} compares with {file}, but the {split}_dataloader reads {files[0]}: make '
                 f'them one with --cfg-options {path}.ann_file={files[0]} or --data-root PATH'
             )
+
+
+def _check_classes(content: dict, file: str, classes: Sequence[str], path: str) -> None:
+    """Check that MMDetection will give every class the label that the config means.
+
+    MMDetection numbers the classes in the file's order, whatever the order in the config, and
+    skips names that the file lacks: labels then shift without a word.
+    """
+    names = [category['name'] for category in content['categories']]
+    cure = f'set {path}.metainfo.classes to names of the file, which has {some(names)}'
+    missing = [name for name in classes if name not in names]
+    if len(missing) == len(classes):
+        raise UserError(
+            f'none of the {len(classes)} classes of the config ({some(classes)}) is in {file}: '
+            f'{cure}, and num_classes of the head to their number'
+        )
+    if missing:
+        raise UserError(f"the config's classes {some(missing)} are not in {file}: {cure}")
+    matched = [name for name in names if name in classes]
+    for names_somewhere, where in ((classes, 'the config'), (matched, file)):
+        name, count = Counter(names_somewhere).most_common(1)[0]
+        if count > 1:
+            raise UserError(f'the class {name!r} appears {count} times in {where}: keep it once')
+    for at, (wanted, found) in enumerate(zip(classes, matched, strict=True)):
+        if wanted != found:
+            raise UserError(
+                f'class {at} is {wanted!r} in the config but {found!r} in {file}, whose order '
+                f'MMDetection follows: write {path}.metainfo.classes in the order of the file'
+            )
+
+
+def _check_images(content: dict, file: str, folder: str) -> None:
+    for name in missing_images(content, file, folder):
+        raise UserError(
+            f'the image {osp.join(folder, name)}, named in {file}, does not exist: put it there, '
+            'or set data_prefix.img of the data set to the folder that holds the images'
+        )
+    for image in content['images'][::max(1, len(content['images']) // SAMPLES)]:
+        read_image(osp.join(folder, image['file_name']))
