@@ -117,15 +117,6 @@ BAD_CONFIGS = {
     'load_from': (
         lambda cfg: cfg.update(load_from='/no/epoch_1.pth'),
         ['checkpoint, /no/epoch_1.pth, does not exist', 'tools/train.py']),
-    'tokenizer': (
-        lambda cfg: cfg.update(custom_hooks=[
-            dict(type='AdversarialTrainingHook', tokenizer='/no/tokenizer.safetensors')]),
-        ['tokenizer of AdversarialTrainingHook', '/no/tokenizer.safetensors']),
-    'tokenizer precision': (
-        lambda cfg: cfg.update(custom_hooks=[
-            dict(type='AdversarialTrainingHook', tokenizer=dict(
-                name_or_path='fast_f8_8192', precision='fp8'))]),
-        ['tokenizer of AdversarialTrainingHook', "got 'fp8'"]),
 }
 
 

@@ -67,7 +67,7 @@ def raised(cfg):
     (dict(type='Thing', dept=1), ["config of Thing has the argument 'dept'",
                                   "did you mean 'depth'?", 'depth, alpha, norm']),
     (dict(type='Thing', nrm='L2'), ["'nrm'", "did you mean 'norm'?"]),  # refused by Base
-    (dict(type='Needy'), ["config of Needy lacks the argument 'alpha'"]),
+    (dict(type='Needy'), ["config of Needy lacks alpha"]),
     (dict(type='make', sise=3), ["config of make has the argument 'sise'"]),
     (dict(type='Owner', part=dict(type='Needy', beta=1)), ["config of Needy has", "'beta'"]),
     (dict(type='Thang'), ["'Thang' is not in the registries_test::thing registry",

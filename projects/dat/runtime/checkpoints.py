@@ -18,13 +18,16 @@ HEAD = re.compile(r'\w*head\.')
 MOST = 3  # keys of a kind that a sentence names
 
 
-def check_checkpoint(cfg: Config, model: nn.Module, new_head: bool = False) -> None:
+def check_checkpoint(cfg: Config, model: nn.Module, new_head: bool = False) -> dict | None:
     """Check the checkpoint that a run of this config would load, if any.
 
     Args:
         cfg (Config): ``load_from`` counts, or with ``resume`` the latest one in ``work_dir``.
         model (nn.Module): Built from it; gets the weights.
         new_head (bool): The head's layers that do not fit will be trained anew. Defaults to False.
+
+    Returns:
+        dict | None: Its content.
 
     Raises:
         UserError: It cannot be had, read or gone on from, or is of another model.
@@ -33,11 +36,12 @@ def check_checkpoint(cfg: Config, model: nn.Module, new_head: bool = False) -> N
     if cfg.get('resume') and not source:
         source = latest_checkpoint(cfg.work_dir)
     if not source:
-        return
+        return None
     checkpoint = read_checkpoint(source, 'checkpoint', CURE)
     if cfg.get('resume'):
-        check_resumable(cfg, checkpoint, source)
+        check_resumable(checkpoint, source)
     check_fits(model, checkpoint, source, new_head)
+    return checkpoint
 
 
 def latest_checkpoint(work_dir: str) -> str | None:
@@ -92,11 +96,11 @@ def read_checkpoint(source: str, what: str, cure: str) -> dict:
     return checkpoint
 
 
-def check_resumable(cfg: Config, checkpoint: dict, source: str) -> None:
+def check_resumable(checkpoint: dict, source: str) -> None:
     """Check that a run can go on from a checkpoint.
 
     Raises:
-        UserError: It holds weights alone, or is of a training with another method.
+        UserError: It holds weights alone.
     """
     if 'message_hub' not in checkpoint or 'iter' not in checkpoint.get('meta', {}):
         raise UserError(

@@ -133,13 +133,14 @@ def merge_options(cfg: Config, options: dict | None) -> None:
         raise UserError(f'--cfg-options does not fit {cfg.filename}: {error}') from None
 
 
-def check_once(cfg: Config, mode: str, new_head: bool = False) -> None:
+def check_once(cfg: Config, mode: str, new_head: bool = False) -> dict | None:
     """Run :func:`preflight.check` in one process of each machine.
 
-    The others go on to the process group, where they wait for it.
+    The others get None and go on to the process group, where they wait for it.
     """
-    if not int(os.environ.get('LOCAL_RANK', 0)):
-        preflight.check(cfg, mode, new_head)
+    if int(os.environ.get('LOCAL_RANK', 0)):
+        return None
+    return preflight.check(cfg, mode, new_head)
 
 
 def run(main: Callable[[], None]) -> None:

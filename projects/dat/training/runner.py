@@ -14,7 +14,7 @@ from projects.dat.runtime.arguments import check_arguments
 from projects.dat.runtime.config import type_name, walk
 from projects.dat.runtime.errors import UserError
 
-from .hook import AdversarialTrainingHook
+from .hook import AdversarialTrainingHook, check_same_method
 from .preprocessors import _SelfSup, check_assembly, make_adversarial
 from .split_bn import SPLITS, SplitBN
 
@@ -165,6 +165,19 @@ def check_adversarial(cfg: Config, load: bool = False) -> None:
     hook = AdversarialTrainingHook(**of_hook)
     if load:
         hook.build_attack('cpu')
+
+
+def check_resume(cfg: Config, checkpoint: dict) -> None:
+    """Check that a run of this config, adversarial or plain, can go on from a checkpoint.
+
+    Raises:
+        UserError: The checkpoint is of another method.
+    """
+    if 'adversarial' in cfg:
+        hook = AdversarialTrainingHook(**_options(cfg.adversarial)[1])
+        check_same_method(checkpoint, hook.method(cfg))
+    else:
+        check_same_method(checkpoint)
 
 
 def _pad_values(cfg: Config) -> list:

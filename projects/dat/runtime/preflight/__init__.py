@@ -15,7 +15,7 @@ from .weights import check_pretrained
 __all__ = ['check']
 
 
-def check(cfg: Config, mode: str = 'train', new_head: bool = False) -> None:
+def check(cfg: Config, mode: str = 'train', new_head: bool = False) -> dict | None:
     """Check a config and what it points at, quick things first.
 
     Looked at: the device for AMP, the input size, data folders, annotation files, images, class
@@ -28,6 +28,9 @@ def check(cfg: Config, mode: str = 'train', new_head: bool = False) -> None:
         cfg (Config): A whole MMEngine config.
         mode (str): 'train' (the train and val loaders) or 'test'. Defaults to 'train'.
         new_head (bool): See :func:`check_checkpoint`. Defaults to False.
+
+    Returns:
+        dict | None: The checkpoint that the run would load, if any.
 
     Raises:
         UserError: The first thing found amiss.
@@ -42,6 +45,7 @@ def check(cfg: Config, mode: str = 'train', new_head: bool = False) -> None:
     classes = check_data(cfg, splits)
     if classes is not None:
         check_class_count(cfg, classes)
-    check_checkpoint(cfg, build_parts(cfg, splits, mode), new_head)
+    checkpoint = check_checkpoint(cfg, build_parts(cfg, splits, mode), new_head)
     if mode == 'train':
         check_pretrained(cfg)
+    return checkpoint
