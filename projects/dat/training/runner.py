@@ -53,10 +53,7 @@ class AdversarialRunner(Runner):
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """Build the model as any Runner does, then prepare it."""
-        options = _options(self.cfg.adversarial)[0]
-        return self.prepare(
-            super().build_model(model), _pad_values(self.cfg), logger=self.logger, **options
-        )
+        return prepare_model(super().build_model(model), self.cfg, self.logger)
 
     @staticmethod
     def prepare(
@@ -119,7 +116,7 @@ class AdversarialRunner(Runner):
         present = {type(hook).__name__ for hook in self.hooks}
         if 'RandomStateHook' not in present:
             self.register_hook(dict(type='RandomStateHook'))
-        self.register_hook(AdversarialTrainingHook(**_options(self.cfg.adversarial)[1]))
+        self.register_hook(make_hook(self.cfg))
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
         """As any Runner, also without custom hooks in the config."""
@@ -130,6 +127,17 @@ def _options(adversarial: dict) -> tuple[dict, dict]:
     """The arguments of :meth:`AdversarialRunner.prepare`, and those of the hook."""
     ours = {k: v for k, v in adversarial.items() if k in PREPARE}
     return ours, {k: v for k, v in adversarial.items() if k not in PREPARE}
+
+
+def make_hook(cfg: Config) -> AdversarialTrainingHook:
+    """The hook that ``cfg.adversarial`` describes."""
+    return AdversarialTrainingHook(**_options(cfg.adversarial)[1])
+
+
+def prepare_model(model: BaseModel, cfg: Config, logger=None, **changes) -> BaseModel:
+    """:meth:`AdversarialRunner.prepare` as ``cfg.adversarial`` says, but for ``changes``."""
+    options = {**_options(cfg.adversarial)[0], **changes}
+    return AdversarialRunner.prepare(model, _pad_values(cfg), logger=logger, **options)
 
 
 def check_adversarial(cfg: Config, load: bool = False) -> None:
@@ -162,7 +170,7 @@ def check_adversarial(cfg: Config, load: bool = False) -> None:
             "sync_bn would replace the split batch norms: write norm_cfg=dict(type='SyncBN') in "
             'the model, which become split and synchronized ones, and leave sync_bn out'
         )
-    hook = AdversarialTrainingHook(**of_hook)
+    hook = make_hook(cfg)
     if load:
         hook.build_attack('cpu')
 
@@ -174,8 +182,7 @@ def check_resume(cfg: Config, checkpoint: dict) -> None:
         UserError: The checkpoint is of another method.
     """
     if 'adversarial' in cfg:
-        hook = AdversarialTrainingHook(**_options(cfg.adversarial)[1])
-        check_same_method(checkpoint, hook.method(cfg))
+        check_same_method(checkpoint, make_hook(cfg).method(cfg))
     else:
         check_same_method(checkpoint)
 
