@@ -72,7 +72,7 @@ def main() -> None:
     checkpoint = cli.check_once(cfg, 'train', args.new_head)
     if checkpoint and cfg.get('resume'):
         check_resume(cfg, checkpoint)
-    with writing_to(cfg.work_dir):
+    with writing_to(cfg.work_dir, resumable=True):
         RUNNERS.build(cfg).train()
 
 

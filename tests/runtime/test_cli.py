@@ -88,7 +88,7 @@ def test_bad_arguments(config, arguments, expected):
 
 def _train_args(**changes):
     return argparse.Namespace(
-        **{'config': 'c.py', 'amp': False, 'auto_scale_lr': False, 'resume': None, **changes}
+        **dict(config='c.py', amp=False, auto_scale_lr=False, resume=None, new_head=False) | changes
     )
 
 
@@ -102,6 +102,12 @@ def test_training_arguments():
     assert cfg.resume and cfg.load_from is None
     apply_arguments(cfg, _train_args(resume='epoch_3.pth'))
     assert cfg.resume and cfg.load_from == 'epoch_3.pth'
+
+
+@pytest.mark.parametrize('changes', [dict(), dict(resume='epoch_3.pth'), dict(resume='auto')])
+def test_new_head_needs_weights_to_start_from(changes):
+    with pytest.raises(UserError, match='--cfg-options load_from=CHECKPOINT'):
+        apply_arguments(coco_config('data/own'), _train_args(new_head=True, **changes))
 
 
 def test_auto_scale_needs_a_base():

@@ -153,6 +153,7 @@ def run(main: Callable[[], None]) -> None:
     logger = logging.getLogger('projects.dat')
     logger.setLevel(logging.INFO)
     logger.addHandler(logging.StreamHandler())
+    logging.raiseExceptions = False  # a log file on a full disk must not bury the sentence
     try:
         main()
     except Exception as error:

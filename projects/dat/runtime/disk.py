@@ -15,11 +15,13 @@ CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
 @contextmanager
-def writing_to(work_dir: str) -> Iterator[None]:
+def writing_to(work_dir: str, resumable: bool = False) -> Iterator[None]:
     """Around a run: make a full disk, or a folder that nothing can be written to, a UserError.
 
     Args:
-        work_dir (str): The run's folder, with its checkpoints.
+        work_dir (str): The run's folder.
+        resumable (bool): Whether the run can go on from a checkpoint in it, which is then named.
+            Defaults to False.
     """
     try:
         yield
@@ -29,9 +31,8 @@ def writing_to(work_dir: str) -> Iterator[None]:
         if error.errno not in FULL and not (error.errno in CLOSED and inside):
             raise
         cure = 'free some space' if error.errno in FULL else 'give another folder with --work-dir'
-        raise UserError(
-            f'cannot write to {place} ({error.strerror}): {cure}{_how_to_go_on(Path(work_dir))}'
-        ) from error
+        cure += _how_to_go_on(Path(work_dir)) if resumable else ''
+        raise UserError(f'cannot write to {place} ({error.strerror}): {cure}') from error
 
 
 def _how_to_go_on(work_dir: Path) -> str:
@@ -43,6 +44,7 @@ def _how_to_go_on(work_dir: Path) -> str:
         except Exception:  # cut off wherever the disk was full
             broken.append(file.name)
             continue
-        removed = f', delete {" and ".join(broken)}, which is incomplete,' if broken else ''
+        verb = 'is' if len(broken) == 1 else 'are'
+        removed = f', delete {" and ".join(broken)}, which {verb} incomplete,' if broken else ''
         return f'{removed} and go on from the last good checkpoint with --resume {file}'
-    return '; no checkpoint has been saved yet'
+    return ' and start anew: no checkpoint has been saved yet'
