@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import torch
 
+from projects.dat.runtime.errors import ArgumentError
+
 PARTS = ('encode', 'decode')
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -13,17 +15,17 @@ def per_part(precision: str | Mapping[str, str]) -> dict[str, str]:
     """One precision for both parts, or one for each, as a dict with the keys of ``PARTS``.
 
     Raises:
-        ValueError: one sentence, if a part is missing or unknown, or a precision unknown.
+        ArgumentError: one sentence, if a part is missing or unknown, or a precision unknown.
     """
     parts = dict(precision) if isinstance(precision, Mapping) else dict.fromkeys(PARTS, precision)
     if parts.keys() != set(PARTS):
-        raise ValueError(
+        raise ArgumentError(
             f'expected a precision for each of {" and ".join(PARTS)}, got {parts}; write '
             "dict(encode='fp32', decode='bf16'), or one name for both"
         )
     for part, name in parts.items():
         if name not in PRECISIONS:
-            raise ValueError(
+            raise ArgumentError(
                 f'expected precision to be one of {", ".join(PRECISIONS)}, got {name!r} for {part}'
             )
     return parts

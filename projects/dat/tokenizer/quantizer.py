@@ -4,6 +4,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from projects.dat.runtime.errors import ArgumentError
+
 from .codebook import nearest_codes
 
 
@@ -33,7 +35,7 @@ class EMAQuantizer(nn.Module):
     ):
         super().__init__()
         if not 0 <= decay < 1 or not 0 <= dead_below < 1:
-            raise ValueError(
+            raise ArgumentError(
                 f'expected decay and dead_below from 0 to below 1, got {decay} and {dead_below}'
             )
         # Not registered: it is the network's, and averaging weights (EMA) would meet it twice.

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from projects.dat.runtime.errors import ArgumentError
+
 from .codebook import nearest_codes
 from .precision import PRECISIONS, per_part, true_fp32
 
@@ -50,7 +52,7 @@ class Tokenizer(nn.Module):
         super().__init__()
         self.precision = per_part(precision)
         if micro_batch is not None and micro_batch < 1:
-            raise ValueError(
+            raise ArgumentError(
                 f'expected micro_batch to be a positive number of images or None, got {micro_batch}'
             )
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
@@ -110,7 +112,7 @@ class Tokenizer(nn.Module):
         """One part of the network in its own precision, whatever the caller's autocast; fp32."""
         device = inputs.device.type
         if device == 'cpu' and self.precision[part] == 'fp16':
-            raise ValueError(
+            raise ArgumentError(
                 f'expected {part} on the CPU in fp32 or bf16, got fp16, which takes many times as '
                 'long as fp32 there; choose bf16 or move the tokenizer to a GPU'
             )

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
-from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.errors import ArgumentError, UserError
 from projects.dat.tokenizer import (
     VQGAN,
     EMAQuantizer,
@@ -69,7 +69,9 @@ class TokenizerTraining(BaseModel):
     ):
         super().__init__()
         if precision not in PRECISIONS:
-            raise ValueError(f'expected precision to be one of {PRECISIONS}, got {precision!r}')
+            raise ArgumentError(
+                f'expected precision to be one of {", ".join(PRECISIONS)}, got {precision!r}'
+            )
         if isinstance(network, str):
             self.network = load_tokenizer(network).network.requires_grad_(True)
             # A tokenizer is channels_last, which suits inference.
