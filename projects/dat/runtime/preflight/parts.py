@@ -29,7 +29,7 @@ def build_parts(cfg: Config, splits: Sequence[str], mode: str) -> nn.Module:
     """
     logger = MMLogger.get_current_instance()
     level = logger.level
-    logger.setLevel(logging.WARNING)  # how parts are built is the run's to tell
+    logger.setLevel(logging.ERROR)  # how parts are built is the run's to tell
     try:
         with MODELS.switch_scope_and_registry(cfg.get('default_scope', 'mmengine')):
             for split in splits:
