@@ -25,8 +25,10 @@ from mmengine.structures import InstanceData  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from projects.dat.runtime import cli  # noqa: E402
-from projects.dat.runtime.checkpoints import CURE, check_fits, read_checkpoint  # noqa: E402
 from projects.dat.runtime.errors import UserError  # noqa: E402
+from projects.dat.runtime.preflight.weights import (  # noqa: E402
+    CURE, check_fits, read_checkpoint,
+)
 from projects.dat.training import Adversary  # noqa: E402
 from projects.dat.training.attack_pictures import COLUMNS, attack_sheet  # noqa: E402
 from projects.dat.training.runner import (  # noqa: E402

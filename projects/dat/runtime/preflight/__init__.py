@@ -6,11 +6,10 @@ more than these seconds. Every finding is a :class:`~projects.dat.runtime.errors
 
 from mmengine.config import Config
 
-from ..checkpoints import check_checkpoint
 from .data import check_data
 from .model import check_amp, check_class_count, check_input_size
 from .parts import build_parts
-from .weights import check_pretrained
+from .weights import check_checkpoint, check_pretrained
 
 __all__ = ['check']
 

@@ -8,8 +8,12 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import MODELS
 
-from projects.dat.runtime.checkpoints import check_checkpoint, check_fits, read_checkpoint
 from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.preflight.weights import (
+    check_checkpoint,
+    check_fits,
+    read_checkpoint,
+)
 from tests.training.coco_case import coco_config
 
 
