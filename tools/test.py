@@ -13,6 +13,7 @@ from mmengine.registry import RUNNERS  # noqa: E402
 
 from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.runtime import cli  # noqa: E402
+from projects.dat.runtime.disk import writing_to  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,10 +37,11 @@ def main() -> None:
         hook = dict(type='DetVisualizationHook', draw=True, test_out_dir=args.show_dir)
         cfg.merge_from_dict({'default_hooks.visualization': hook})
     cli.check_once(cfg, 'test')
-    runner = RUNNERS.build(cfg)
-    if args.out:
-        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
-    runner.test()
+    with writing_to(cfg.work_dir):
+        runner = RUNNERS.build(cfg)
+        if args.out:
+            runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+        runner.test()
 
 
 if __name__ == '__main__':

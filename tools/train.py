@@ -13,7 +13,8 @@ from mmengine.registry import RUNNERS  # noqa: E402
 
 from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.runtime import cli  # noqa: E402
-from projects.dat.training.runner import check_adversarial  # noqa: E402
+from projects.dat.runtime.disk import writing_to  # noqa: E402
+from projects.dat.training.runner import check_adversarial, check_resume  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,6 +33,12 @@ def parse_args() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='go on from this checkpoint, or from the latest one in the work dir',
     )
+    parser.add_argument(
+        '--new-head',
+        action='store_true',
+        help='train layers of the head anew that the checkpoint load_from does not have as they '
+        'are here, such as those of other classes',
+    )
     return parser.parse_args()
 
 
@@ -49,6 +56,11 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.new_head and (args.resume or not cfg.get('load_from')):
+        raise UserError(
+            '--new-head is for a run that starts from the weights of another one: leave --resume '
+            'out and name the weights with --cfg-options load_from=CHECKPOINT'
+        )
 
 
 def main() -> None:
@@ -57,8 +69,11 @@ def main() -> None:
     apply_arguments(cfg, args)
     if 'adversarial' in cfg:
         check_adversarial(cfg, load=True)
-    cli.check_once(cfg, 'train')
-    RUNNERS.build(cfg).train()
+    checkpoint = cli.check_once(cfg, 'train', args.new_head)
+    if checkpoint and cfg.get('resume'):
+        check_resume(cfg, checkpoint)
+    with writing_to(cfg.work_dir, resumable=True):
+        RUNNERS.build(cfg).train()
 
 
 if __name__ == '__main__':

@@ -17,17 +17,23 @@ import projects.dat.register  # noqa: E402, F401, I001  # before MMDetection: it
 
 import torch  # noqa: E402
 from mmcv.transforms import Compose  # noqa: E402
-from mmdet.apis import init_detector  # noqa: E402
 from mmdet.utils import get_test_pipeline_cfg  # noqa: E402
 from mmengine.config import Config  # noqa: E402
-from mmengine.registry import HOOKS  # noqa: E402
+from mmengine.model import BaseModel, revert_sync_batchnorm  # noqa: E402
+from mmengine.registry import MODELS, init_default_scope  # noqa: E402
 from mmengine.structures import InstanceData  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from projects.dat.runtime import cli  # noqa: E402
 from projects.dat.runtime.errors import UserError  # noqa: E402
-from projects.dat.training import Adversary, cli  # noqa: E402
-from projects.dat.runtime.preflight.weights import check_load_from  # noqa: E402
-from projects.dat.training.visualization import COLUMNS, attack_sheet  # noqa: E402
+from projects.dat.runtime.preflight.weights import (  # noqa: E402
+    CURE, check_fits, read_checkpoint,
+)
+from projects.dat.training import Adversary  # noqa: E402
+from projects.dat.training.attack_pictures import COLUMNS, attack_sheet  # noqa: E402
+from projects.dat.training.runner import (  # noqa: E402
+    check_adversarial, make_hook, prepare_model,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,25 +43,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('images', nargs='+', help='image files')
     parser.add_argument('--out', default='attack.png', help='picture to write (attack.png)')
     parser.add_argument('--score', type=float, default=0.3, help='of the boxes (default: 0.3)')
-    parser.add_argument(
-        '--rounds', type=int, default=20, help='in which the step size settles first (default: 20)'
-    )
     return parser.parse_args()
 
 
-def find_hook(cfg: Config) -> dict:
-    """The config of the AdversarialTrainingHook.
-
-    Raises:
-        UserError: There is none.
-    """
-    for hook in cfg.get('custom_hooks', []):
-        if hook.type == 'AdversarialTrainingHook':
-            return hook
-    raise UserError(
-        f'{cfg.filename} has no AdversarialTrainingHook: give an adversarial config such as '
-        'configs/dat_efficientdet_512.py'
-    )
+def load_model(cfg: Config, source: str) -> BaseModel:
+    """The config's detector, prepared for attacks on whole batches, with a checkpoint's weights."""
+    checkpoint = read_checkpoint(source, 'checkpoint', CURE)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    prepare_model(model, cfg, share=1.0)
+    check_fits(model, checkpoint, source)
+    # Random sizes and mixtures belong to training.
+    model.data_preprocessor.batch_augments = None
+    return model.eval()
 
 
 def load_batch(cfg: Config, images: list[str]) -> dict:
@@ -83,23 +83,21 @@ def label_with_detections(model, data: dict, score: float) -> None:
 def main() -> None:
     args = parse_args()
     cfg = cli.load_config(args)
-    hook = HOOKS.build(find_hook(cfg))
+    if 'adversarial' not in cfg:
+        raise UserError(
+            f'{args.config} has no key adversarial: give a config that inherits a fragment of '
+            'configs/_base_/attacks, such as configs/dat_efficientdet_512.py'
+        )
+    check_adversarial(cfg)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    cfg.load_from = args.checkpoint
-    check_load_from(cfg)
-    model = init_detector(cfg, args.checkpoint, device=str(device))
-    # Random sizes and mixtures belong to training.
-    model.data_preprocessor.batch_augments = None
+    model = load_model(cfg, args.checkpoint).to(device)
     data = load_batch(cfg, args.images)
     label_with_detections(model, data, args.score)
 
-    adversary = Adversary(hook.build_attack(device), model.train(), hook.loss_pattern)
+    hook = make_hook(cfg)
+    adversary = Adversary(hook.build_attack(device), model.train(), hook.losses, keep_result=True)
     model.data_preprocessor.bind(adversary)
-    # A controller starts far from the step size that it will hold.
-    rounds = args.rounds if getattr(adversary.attack, 'controller', None) else 1
-    for _ in range(rounds):
-        adversary.keep_result = True
-        model.data_preprocessor(data, training=True)
+    model.data_preprocessor(data, training=True)
     images, mask, samples, result = adversary.kept
     sheet = attack_sheet(images, mask, result, [s.gt_instances.bboxes for s in samples])
     Image.fromarray(sheet).save(args.out)

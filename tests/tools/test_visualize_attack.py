@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 
-from projects.dat.training import apply_adversarial
+import projects.dat.register  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,7 +21,6 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp('visualize')
     init_default_scope('mmdet')
     cfg = Config.fromfile(ROOT / 'configs/dat_efficientdet_demo.py')
-    apply_adversarial(cfg)
     torch.manual_seed(0)
     meta = dict(dataset_meta=dict(classes=cfg.classes))
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta=meta), folder / 'c.pth')
@@ -36,9 +36,10 @@ def run(files, *arguments, config='dat_efficientdet_demo'):
 
 
 def test_images_in_grid_out(files):
-    result = run(files, 'c.pth', 'astronaut.png', 'coffee.png', '--rounds', '2')
+    result = run(files, 'c.pth', 'astronaut.png', 'coffee.png')
     assert result.returncode == 0, result.stderr[-3000:]
-    assert 'attack/token_change: ' in result.stdout
+    change = float(re.search('attack/token_change: (.*)', result.stdout)[1])
+    assert change == pytest.approx(0.038, abs=0.02)  # the controller's target, found in one call
     # Two rows of five cells of 128 pixels, a frame of 4 around each.
     assert Image.open(files / 'out.png').size == (5 * 132 + 4, 2 * 132 + 4)
 
@@ -48,7 +49,8 @@ def test_images_in_grid_out(files):
     [
         (['c.pth', 'missing.png'], 'dat_efficientdet_demo', 'missing.png'),
         (['missing.pth', 'coffee.png'], 'dat_efficientdet_demo', 'missing.pth'),
-        (['c.pth', 'coffee.png'], 'efficientdet_512', 'has no AdversarialTrainingHook'),
+        (['c.pth', 'coffee.png'], 'efficientdet_512', 'has no key adversarial'),
+        (['c.pth', 'coffee.png'], 'dat_retinanet_r18_512', 'is of another model'),
     ],
 )
 def test_mistakes(files, arguments, config, message):

@@ -6,6 +6,8 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from projects.dat.runtime.errors import ArgumentError
+
 from .layers import BATCH_NORM, ChannelReduction, SeparableConv, max_pool_same
 
 # Of P3 (stride 8) to P7 (stride 128), P7 has no node on the way down and P3 none on the way up.
@@ -140,7 +142,7 @@ class BiFPN(BaseModule):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         if len(in_channels) != 3:
-            raise ValueError(
+            raise ArgumentError(
                 f'BiFPN expects the channels of three backbone levels, P3 to P5, in in_channels, '
                 f'found {len(in_channels)}: choose out_indices and in_channels to match.')
         self.start_level = start_level

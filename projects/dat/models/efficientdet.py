@@ -4,6 +4,8 @@ from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from projects.dat.runtime.errors import ArgumentError
+
 # P7, the top of the pyramid, halves the image seven times.
 STRIDE = 128
 
@@ -19,12 +21,12 @@ class EfficientDet(SingleStageDetector):
         """Normalized images (N, 3, H, W) to P3 ... P7.
 
         Raises:
-            ValueError: If H or W is not divisible by 128.
+            ArgumentError: If H or W is not divisible by 128.
         """
         height, width = batch_inputs.shape[-2:]
         if height % STRIDE or width % STRIDE:
             padded = tuple(-(-side // STRIDE) * STRIDE for side in (height, width))
-            raise ValueError(
+            raise ArgumentError(
                 f'EfficientDet expects a height and width divisible by {STRIDE}, found '
                 f'{height} x {width}: set pad_size_divisor={STRIDE} in the data_preprocessor, '
                 f'which pads to {padded[0]} x {padded[1]}, or give the Resize and RandomCrop steps '

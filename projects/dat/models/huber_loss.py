@@ -5,6 +5,8 @@ from mmdet.models.losses.utils import weighted_loss
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from projects.dat.runtime.errors import ArgumentError
+
 
 @weighted_loss
 def huber_loss(pred: Tensor, target: Tensor, beta: float) -> Tensor:
@@ -41,7 +43,7 @@ class HuberLoss(nn.Module):
     ) -> None:
         super().__init__()
         if beta <= 0:
-            raise ValueError(
+            raise ArgumentError(
                 f'HuberLoss expects a positive beta, found {beta}: EfficientDet uses beta=0.1.')
         self.beta = beta
         self.reduction = reduction

@@ -12,6 +12,8 @@ from mmdet.utils import reduce_mean
 from mmengine.model import bias_init_with_prob
 from torch import Tensor, nn
 
+from projects.dat.runtime.errors import ArgumentError
+
 from .layers import BATCH_NORM, SeparableConv
 
 
@@ -57,7 +59,7 @@ class EfficientDetSepBNHead(AnchorHead):
             **kwargs,
         )
         if self.prior_generator.num_levels != num_ins:
-            raise ValueError(
+            raise ArgumentError(
                 f'EfficientDetSepBNHead expects one anchor stride per pyramid level, found '
                 f'{self.prior_generator.num_levels} strides in anchor_generator for '
                 f'num_ins={num_ins}.')
@@ -96,7 +98,7 @@ class EfficientDetSepBNHead(AnchorHead):
             (N, anchors * 4, h, w).
         """
         if len(feats) != self.num_ins:
-            raise ValueError(
+            raise ArgumentError(
                 f'EfficientDetSepBNHead expects {self.num_ins} pyramid levels, found {len(feats)}: '
                 'set num_ins and the strides of anchor_generator to the number of the neck.')
         return multi_apply(self.forward_single, feats, range(self.num_ins))

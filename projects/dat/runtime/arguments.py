@@ -1,41 +1,68 @@
-"""Arguments from a config, checked before a class refuses them with a stack trace."""
+"""Do the arguments that a config gives fit the class that they are for?"""
 
 import difflib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from .errors import ArgumentError
 
 
 def check_arguments(
-    function: Callable, arguments: dict, where: str, also: Sequence[str] = ()
+    target: Callable, arguments: Mapping[str, Any], where: str, also: Sequence[str] = ()
 ) -> None:
-    """Check that a function or class takes these arguments, and that none it needs is missing.
+    """Check that ``target(**arguments)`` has every argument that it needs and no other.
 
     Args:
-        function (Callable): Its signature counts; with ``**kwargs`` any name is fine.
-        arguments (dict): By name.
-        where (str): The config's key that holds them, for the message.
-        also (Sequence[str]): Further names that stand beside the function's. Defaults to ().
+        target (Callable): A class or function.
+        arguments (Mapping): By name, without ``type``.
+        where (str): Where they stand, such as 'adversarial.attack'.
+        also (Sequence[str]): Further names that stand beside the target's. Defaults to ().
 
     Raises:
-        ArgumentError: A name is unknown, or a needed one is missing.
+        ArgumentError: One is unknown or missing.
     """
-    parameters = inspect.signature(function).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    known = [*also, *(parameter.name for parameter in parameters)]
+    names, required = parameters(target)
+    known = [*also, *(names or required)]
     for name in arguments:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            guess = f' (did you mean {near[0]!r}?)' if near else ''
+        if names is not None and name not in known:
             raise ArgumentError(
-                f'{where} has the argument {name!r}, which {function.__name__} does not take'
-                f'{guess}: it takes {", ".join(known)}'
+                f'{where} has the argument {name!r}, which {target.__name__} does not take'
+                f'{nearest(name, known)}: it takes {", ".join(known) or "none"}'
             )
-    missing = [p.name for p in parameters if p.default is p.empty and p.name not in arguments]
+    missing = [name for name in required if name not in arguments]
     if missing:
         raise ArgumentError(
-            f'{where} lacks {", ".join(missing)}, which {function.__name__} needs: it takes '
+            f'{where} lacks {", ".join(missing)}, which {target.__name__} needs: it takes '
             f'{", ".join(known)}'
         )
+
+
+def parameters(target: Callable) -> tuple[list[str] | None, list[str]]:
+    """Names that a class or function takes by keyword, and those of them without a default.
+
+    A constructor with ``**kwargs`` is taken to hand them to the next one in line. The names are
+    None where the last one has ``**kwargs`` too, so that anything goes.
+    """
+    functions = [target]
+    if inspect.isclass(target):
+        kinds = [kind for kind in target.__mro__[:-1] if '__init__' in vars(kind)]
+        functions = [vars(kind)['__init__'] for kind in kinds] or [lambda self: None]
+    names, required = [], []
+    for i, function in enumerate(functions):
+        own = list(inspect.signature(function).parameters.values())
+        own = own[1:] if inspect.isclass(target) else own  # without self
+        for parameter in own:
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                names += [parameter.name] if parameter.name not in names else []
+                if i == 0 and parameter.default is parameter.empty:
+                    required.append(parameter.name)
+        if not any(parameter.kind == parameter.VAR_KEYWORD for parameter in own):
+            return names, required
+    return None, required
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """' (did you mean ...?)' with the most similar of the names, or nothing."""
+    found = difflib.get_close_matches(name, names, n=1)
+    return f' (did you mean {found[0]!r}?)' if found else ''

@@ -1,25 +1,19 @@
-"""What the tools share: arguments, config, errors that people can read."""
+"""What the tools share: arguments into configs, checks before a run, mistakes as sentences."""
 
 import argparse
 import logging
 import os
 import os.path as osp
-import sys
-import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.registry import build_functions
-
-from projects.dat.runtime.errors import UserError
 
 from . import preflight
 from .config import set_data_root
-
-RANK_0_HEAD_START = 15.0  # seconds; ranks start that far apart at most
+from .errors import UserError, leave, sentence
+from .registries import explain
 
 
 class Options(DictAction):
@@ -143,56 +137,31 @@ def merge_options(cfg: Config, options: dict | None) -> None:
         raise UserError(f'--cfg-options does not fit {cfg.filename}: {error}') from None
 
 
-def check_once(cfg: Config, mode: str) -> None:
+def check_once(cfg: Config, mode: str, new_head: bool = False) -> dict | None:
     """Run :func:`preflight.check` in one process of each machine.
 
-    The others go on to the process group, where they wait for it.
+    The others get None and go on to the process group, where they wait for it.
     """
-    if _local_rank() == 0:
-        preflight.check(cfg, mode)
+    if int(os.environ.get('LOCAL_RANK', 0)):
+        return None
+    return preflight.check(cfg, mode, new_head)
 
 
 def run(main: Callable[[], None]) -> None:
     """Run a tool; for a mistake of the user, print one sentence and exit with status 2.
 
     Taken for such mistakes: :class:`UserError`, also from a loader's worker process, and what
-    classes raise when they refuse the arguments that the config gives them.
+    registries refuse.
     """
     # What the pure layers report, such as downloads.
     logger = logging.getLogger('projects.dat')
     logger.setLevel(logging.INFO)
     logger.addHandler(logging.StreamHandler())
+    logging.raiseExceptions = False  # a log file on a full disk must not bury the sentence
     try:
         main()
     except Exception as error:
-        message = _message(error)
+        message = sentence(error) if isinstance(error, UserError) else explain(error)
         if message is None:
             raise
-        if _local_rank():
-            # torchrun ends all ranks as soon as one exits: where all of them meet the same
-            # mistake, rank 0 shall be the only one that speaks.
-            time.sleep(RANK_0_HEAD_START)
-        print(f'error: {message}', file=sys.stderr)
-        sys.exit(2)
-
-
-def _local_rank() -> int:
-    return int(os.environ.get('LOCAL_RANK', 0))
-
-
-def _message(error: Exception) -> str | None:
-    if isinstance(error, UserError):
-        # A loader's worker puts its whole stack trace into the message, the sentence last.
-        kind = f'{UserError.__module__}.{UserError.__qualname__}: '
-        return str(error).strip().splitlines()[-1].removeprefix(kind)
-    if isinstance(error, (TypeError, ValueError, KeyError, AssertionError)) and error.args:
-        frames = list(traceback.walk_tb(error.__traceback__))
-        files = [frame.f_code.co_filename for frame, _ in frames]
-        if build_functions.__file__ in files:
-            last = len(files) - 1 - files[::-1].index(build_functions.__file__)
-            below = [frame.f_code.co_name for frame, _ in frames[last + 1:]]
-            if not below or below[0] == '__init__':
-                kind = frames[last][0].f_locals.get('obj_cls')
-                text = error.args[0] if isinstance(error, KeyError) else error
-                return f'the config of {kind.__name__} is refused: {text}' if kind else str(text)
-    return None
+        leave(message)

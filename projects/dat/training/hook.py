@@ -231,14 +231,8 @@ class AdversarialTrainingHook(Hook):
         """
         if not runner._resume:
             return
-        saved = checkpoint.get('adversarial_training', {})
-        before, now = saved.get('method', 'plain training'), self.method(runner.cfg)
-        if before != now:
-            raise UserError(
-                f'the checkpoint to resume from comes from {before}, but this config is {now}: '
-                'resume with the config it was trained with, or start a new run from its weights '
-                'with --cfg-options load_from=CHECKPOINT'
-            )
+        check_same_method(checkpoint, self.method(runner.cfg))
+        saved = checkpoint['adversarial_training']
         self._state = saved['attack']
         self._skipped = saved['skipped']
 
@@ -254,6 +248,25 @@ class AdversarialTrainingHook(Hook):
         self.adversary.release()
         self.adversary.model.data_preprocessor.unbind()
         self.adversary = None
+
+
+def check_same_method(checkpoint: dict, now: str = 'plain training') -> None:
+    """Check that a checkpoint to resume from is of the method that will go on.
+
+    Args:
+        checkpoint (dict): Of a run.
+        now (str): From :meth:`AdversarialTrainingHook.method`. Defaults to 'plain training'.
+
+    Raises:
+        UserError: It is of another method.
+    """
+    before = checkpoint.get('adversarial_training', {}).get('method', 'plain training')
+    if before != now:
+        raise UserError(
+            f'the checkpoint to resume from comes from {before}, but this config is {now}: '
+            'resume with the config it was trained with, or start a new run from its weights '
+            'with --cfg-options load_from=CHECKPOINT'
+        )
 
 
 def _value(loss) -> float:

@@ -14,7 +14,7 @@ from projects.dat.runtime.arguments import check_arguments
 from projects.dat.runtime.config import type_name, walk
 from projects.dat.runtime.errors import UserError
 
-from .hook import AdversarialTrainingHook
+from .hook import AdversarialTrainingHook, check_same_method
 from .preprocessors import check_assembly, make_adversarial
 from .split_bn import SPLITS, SplitBN
 
@@ -53,10 +53,7 @@ class AdversarialRunner(Runner):
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """Build the model as any Runner does, then prepare it."""
-        options = _options(self.cfg.adversarial)[0]
-        return self.prepare(
-            super().build_model(model), _pad_values(self.cfg), logger=self.logger, **options
-        )
+        return prepare_model(super().build_model(model), self.cfg, self.logger)
 
     @staticmethod
     def prepare(
@@ -117,7 +114,7 @@ class AdversarialRunner(Runner):
         present = {type(hook).__name__ for hook in self.hooks}
         if 'RandomStateHook' not in present:
             self.register_hook(dict(type='RandomStateHook'))
-        self.register_hook(AdversarialTrainingHook(**_options(self.cfg.adversarial)[1]))
+        self.register_hook(make_hook(self.cfg))
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
         """As any Runner, also without custom hooks in the config."""
@@ -128,6 +125,17 @@ def _options(adversarial: dict) -> tuple[dict, dict]:
     """The arguments of :meth:`AdversarialRunner.prepare`, and those of the hook."""
     ours = {k: v for k, v in adversarial.items() if k in PREPARE}
     return ours, {k: v for k, v in adversarial.items() if k not in PREPARE}
+
+
+def make_hook(cfg: Config) -> AdversarialTrainingHook:
+    """The hook that ``cfg.adversarial`` describes."""
+    return AdversarialTrainingHook(**_options(cfg.adversarial)[1])
+
+
+def prepare_model(model: BaseModel, cfg: Config, logger=None, **changes) -> BaseModel:
+    """:meth:`AdversarialRunner.prepare` as ``cfg.adversarial`` says, but for ``changes``."""
+    options = {**_options(cfg.adversarial)[0], **changes}
+    return AdversarialRunner.prepare(model, _pad_values(cfg), logger=logger, **options)
 
 
 def check_adversarial(cfg: Config, load: bool = False) -> None:
@@ -160,9 +168,21 @@ def check_adversarial(cfg: Config, load: bool = False) -> None:
             "sync_bn would replace the split batch norms: write norm_cfg=dict(type='SyncBN') in "
             'the model, which become split and synchronized ones, and leave sync_bn out'
         )
-    hook = AdversarialTrainingHook(**of_hook)
+    hook = make_hook(cfg)
     if load:
         hook.build_attack('cpu')
+
+
+def check_resume(cfg: Config, checkpoint: dict) -> None:
+    """Check that a run of this config, adversarial or plain, can go on from a checkpoint.
+
+    Raises:
+        UserError: The checkpoint is of another method.
+    """
+    if 'adversarial' in cfg:
+        check_same_method(checkpoint, make_hook(cfg).method(cfg))
+    else:
+        check_same_method(checkpoint)
 
 
 def _pad_values(cfg: Config) -> list:

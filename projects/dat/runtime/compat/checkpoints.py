@@ -1,5 +1,6 @@
 """Reading MMEngine's own checkpoints with ``weights_only`` left on."""
 
+import pickle
 from collections.abc import Callable
 
 import numpy as np
@@ -33,6 +34,7 @@ def allow_mmengine_checkpoints() -> None:
 def _history_statistic(owner: type, name: str) -> Callable:
     """What ``getattr`` may do in a checkpoint: name a statistic of the log history."""
     if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
-        raise ValueError(f'the checkpoint asks for {name!r} of {owner!r}, which no run of MMEngine '
-                         'saves: use a checkpoint that you trust')
+        raise pickle.UnpicklingError(
+            f'Trying to load unsupported GLOBAL {name} of {owner!r}, which no run of MMEngine saves'
+        )
     return getattr(owner, name)

@@ -7,22 +7,28 @@ more than these seconds. Every finding is a :class:`~projects.dat.runtime.errors
 from mmengine.config import Config
 
 from .model import check_amp, check_class_count, check_input_size
-from .weights import check_load_from, check_pretrained
+from .parts import build_parts
+from .weights import check_checkpoint, check_pretrained
 
 __all__ = ['check']
 
 
-def check(cfg: Config, mode: str = 'train') -> None:
+def check(cfg: Config, mode: str = 'train', new_head: bool = False) -> dict | None:
     """Check a config and what it points at, quick things first.
 
     Looked at: the device for AMP, the input size, data folders, annotation files, images, class
-    names and their number, and the weights to start from. Data sets that do not read
+    names and their number, what the registries build, the checkpoint and whether it fits the model,
+    and other weights to start from. Data sets that do not read
     COCO's format, and files that are not on a local disk, are passed over. Weights given as a URL
     are downloaded to torch hub's cache, as the run would do.
 
     Args:
         cfg (Config): A whole MMEngine config.
         mode (str): 'train' (the train and val loaders) or 'test'. Defaults to 'train'.
+        new_head (bool): See :func:`check_checkpoint`. Defaults to False.
+
+    Returns:
+        dict | None: The checkpoint that the run would load, if any.
 
     Raises:
         UserError: The first thing found amiss.
@@ -41,6 +47,7 @@ def check(cfg: Config, mode: str = 'train') -> None:
     classes = check_data(cfg, splits)
     if classes is not None:
         check_class_count(cfg, classes)
-    check_load_from(cfg)
+    checkpoint = check_checkpoint(cfg, build_parts(cfg, splits, mode), new_head)
     if mode == 'train':
         check_pretrained(cfg)
+    return checkpoint
