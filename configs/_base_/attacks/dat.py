@@ -9,8 +9,8 @@ _base_ = './adversarial.py'
 
 adversarial = dict(
     tokenizer=dict(name_or_path='fast_f8_8192', precision='fp32'),
-    # The attack finds the step size that changes 3.8 % of the tokens, the share that did best in the
-    # paper (table 8), and keeps it there; controller.target=SHARE asks for another share, and
+    # The attack finds the step size that changes 3.8 % of the tokens, the share that did best in
+    # the paper (table 8), and keeps it there; controller.target=SHARE asks for another share, and
     # alpha=NUMBER fixes the step size.
     attack=dict(type='DiscreteAttack', variant='paper', norm='L2'),
     # Evaluation with statistics of photographs: those of photographs and reconstructions together
