@@ -87,7 +87,6 @@ def test_shares_that_are_none(options):
 RANKS = """
 import torch, torch.distributed as dist
 from torch import nn
-from projects.dat.runtime.errors import ArgumentError
 from projects.dat.tokenizer import EMAQuantizer
 dist.init_process_group('gloo')
 rank = dist.get_rank()
@@ -96,6 +95,8 @@ quantizer = EMAQuantizer(nn.Parameter(torch.zeros(16, 2)), decay=0.8)
 for _ in range(5):
     quantizer(torch.randn(1, 2, 8, 8) + 3 * rank)
 print(f'got {quantizer.codebook.flatten().tolist()} {quantizer.uses.sum().item():.4f}\\n', end='')
+# Else a thread of gloo may outlive the interpreter, which aborts.
+dist.destroy_process_group()
 """
 
 
