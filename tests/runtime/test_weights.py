@@ -132,11 +132,11 @@ def truncated(file, zipped=True):
 
 
 @pytest.mark.parametrize('write, reason', [
-    (truncated, 'cannot be read (PytorchStreamReader failed reading zip archive'),
-    (lambda file: truncated(file, zipped=False), 'cannot be read (unexpected EOF'),
-    (lambda file: file.touch(), 'cannot be read (EOFError)'),
-    (lambda file: file.write_text('<html>404</html>'), 'cannot be read (it is no file of torch'),
-    (lambda file: file.write_text('hello world'), 'cannot be read'),
+    (truncated, 'cannot be read (its 700 bytes are no whole file'),
+    (lambda file: truncated(file, zipped=False), 'cannot be read (its 700 bytes are no whole file'),
+    (lambda file: file.touch(), 'cannot be read (its 0 bytes'),
+    (lambda file: file.write_text('<html>404</html>'), 'cannot be read (its 16 bytes'),
+    (lambda file: file.write_text('hello world'), 'cannot be read (its 11 bytes'),
     (lambda file: torch.save([1], file), 'holds a list, not weights by name'),
     (lambda file: None, 'does not exist'),
     (lambda file: file.mkdir(), 'does not exist'),

@@ -219,6 +219,10 @@ def test_bare_resume(call, folder, tmp_path, write, parts):
     ('model.neck.type=FPNN', ["'FPNN'", "did you mean 'FPN'?"]),
     ('optim_wrapper.optimizer.momentun=0.9', ["'momentun'", "did you mean 'momentum'?"]),
     ('train_dataloader.dataset.pipeline.2.keep_ration=True', ["'keep_ration'", 'Resize']),
+    ('default_hooks.checkpoint.type=CheckpointHok', ["checkpoint.type: 'CheckpointHok'", "Hook'?"]),
+    ('default_hooks.timer.type=IterTimerHook default_hooks.timer.intervl=3',
+     ["default_hooks.timer has the argument 'intervl'"]),
+    ('val_evaluator.metrc=bbox', ["val_evaluator has the argument 'metrc'", "'metric'?"]),
     ('adversarial.attack.apha=1', ["adversarial.attack has the argument 'apha'", "'alpha'?"]),
     ('adversarial.attack.controller.targt=1', ['adversarial.attack.controller', "'target'?"]),
     ('adversarial.tokenizer.precison=fp32', ['adversarial.tokenizer', "'precision'?"]),
@@ -226,7 +230,7 @@ def test_bare_resume(call, folder, tmp_path, write, parts):
     ('adversarial.tokenizer.name_or_path=no/t.safetensors', ['no/t.safetensors']),
 ])
 def test_typos(call, option, parts):
-    sentence = call(train, 'dat.py', '--cfg-options', option)
+    sentence = call(train, 'dat.py', '--cfg-options', *option.split())
     for part in parts:
         assert part in sentence
 

@@ -1,12 +1,39 @@
-"""What MMEngine's registries say of a config, as sentences."""
+"""What MMEngine's registries refuse of a config, as sentences."""
 
+import inspect
 import re
 import traceback
 
 from mmengine.registry import Registry, build_functions
 
 from .arguments import check_arguments, nearest, parameters
-from .errors import ArgumentError
+from .errors import ArgumentError, UserError
+
+
+def check_node(registry: Registry, node: dict, where: str) -> None:
+    """Check a part of a config that cannot be built yet: its type and, of some, its arguments.
+
+    Args:
+        registry (Registry): It knows the type.
+        node (dict): With a ``type``.
+        where (str): Its dotted path.
+
+    Raises:
+        UserError: The type is not registered.
+        ArgumentError: It is, and takes no such arguments. Types with ``**kwargs`` take any.
+    """
+    kind = node.get('type')
+    if isinstance(kind, str):
+        with registry.switch_scope_and_registry(None) as registry:
+            kind = registry.get(kind)
+        if kind is None:
+            raise UserError(f'{where}.type: {_unknown(node["type"], registry)}')
+    if not callable(kind):
+        return  # the run will refuse it
+    names = inspect.signature(kind).parameters.values()
+    if not any(parameter.kind == parameter.VAR_KEYWORD for parameter in names):
+        ours = ('type', '_scope_', 'priority')  # the registry's and the runner's
+        check_arguments(kind, {key: node[key] for key in node if key not in ours}, where)
 
 
 def explain(error: Exception) -> str | None:

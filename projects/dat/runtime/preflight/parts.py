@@ -8,16 +8,18 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS
+from mmengine.registry import HOOKS, METRICS, MODELS
 from torch import nn
 
-from ..config import walk
+from ..config import metrics_of, walk
+from ..registries import check_node
 
 
 def build_parts(cfg: Config, splits: Sequence[str], mode: str) -> nn.Module:
     """Build pipelines, model and optimizer, as a run would after it has logged its config.
 
-    Data sets and metrics, which read files, and hooks, which may need a run, are left to it.
+    Of metrics, which read files, and hooks, which may need a run, only types and arguments are
+    looked at; data sets are left to the run.
 
     Args:
         cfg (Config): A whole MMEngine config.
@@ -35,6 +37,13 @@ def build_parts(cfg: Config, splits: Sequence[str], mode: str) -> nn.Module:
             for split in splits:
                 for _, node in walk(cfg[f'{split}_dataloader']['dataset'], split):
                     Compose(node.get('pipeline') or [])
+                for path, metric in metrics_of(cfg, split):
+                    if 'metrics' not in metric:  # an evaluator of a user's own
+                        check_node(METRICS, metric, path)
+            for key in ('default_hooks', 'custom_hooks'):
+                for path, hook in walk(cfg.get(key), key):
+                    if path.count('.') == 1:
+                        check_node(HOOKS, hook, path)
             model = copy.deepcopy(dict(cfg.model))  # detectors hand settings on to their parts
             if cfg.get('data_preprocessor') is not None:
                 model.setdefault('data_preprocessor', cfg.data_preprocessor)

@@ -102,13 +102,15 @@ def read_checkpoint(source: str, what: str, cure: str) -> dict:
                 f'the {what}, {source}, is refused for safety: it asks to load {asked[1]}, and '
                 f'what is no tensor or plain value could run code: {cure}'
             ) from None
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].split('. ')[0]
-        if isinstance(error, pickle.UnpicklingError):  # torch's advice is to read it unsafely
-            reason = 'it is no file of torch.save'
-        verb = 'downloaded' if '://' in source else 'read'
-        raise UserError(
-            f'the {what}, {source}, cannot be {verb} ({reason.rstrip(".")}): {cure}'
-        ) from None
+        if '://' in source:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
+            verb = 'downloaded'
+        else:  # torch has many words for it, and its advice is to read the file unsafely
+            size = osp.getsize(osp.expanduser(source))
+            reason = getattr(error, 'filename', None) and error.strerror
+            reason = reason or f'its {size:,} bytes are no whole file of torch.save'
+            verb = 'read'
+        raise UserError(f'the {what}, {source}, cannot be {verb} ({reason}): {cure}') from None
     if not isinstance(checkpoint, dict):
         raise UserError(
             f'the {what}, {source}, holds a {type(checkpoint).__name__}, not weights by name: '
