@@ -17,7 +17,9 @@ from mmengine.runner import find_latest_checkpoint  # noqa: E402
 
 from projects.dat.evaluation.tables import Table, to_terminal  # noqa: E402
 from projects.dat.runtime import cli  # noqa: E402
+from projects.dat.runtime.disk import writing_to  # noqa: E402
 from projects.dat.runtime.errors import UserError  # noqa: E402
+from projects.dat.runtime.preflight.weights import latest_checkpoint, read_checkpoint  # noqa: E402
 from projects.dat.tokenizer import read_state_dict, write_state_dict  # noqa: E402
 from projects.dat.training.reconstruction import figures_as_text, read_validations  # noqa: E402
 
@@ -58,13 +60,17 @@ def main() -> None:
     cli.apply_runtime(cfg, args)
     cfg.resume = args.resume or cfg.get('resume', False)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
-    if args.resume and find_latest_checkpoint(cfg.work_dir) is None:
-        raise UserError(
-            f'--resume expected a checkpoint in {cfg.work_dir}, found none; check --work-dir, or '
-            'leave --resume out to start anew'
-        )
-    runner = RUNNERS.build(cfg)
-    runner.train()
+    if args.resume:
+        latest = latest_checkpoint(cfg.work_dir)
+        if latest is None:
+            raise UserError(
+                f'--resume expected a checkpoint in {cfg.work_dir}, found none; check --work-dir, '
+                'or leave --resume out to start anew'
+            )
+        read_checkpoint(latest, 'checkpoint', 'leave --resume out to start anew')
+    with writing_to(cfg.work_dir, resumable=True):
+        runner = RUNNERS.build(cfg)
+        runner.train()
     if runner.rank == 0:
         path = Path(cfg.work_dir) / 'tokenizer.safetensors'
         network = read_state_dict(find_latest_checkpoint(cfg.work_dir))

@@ -184,6 +184,14 @@ def test_nothing_to_resume(train, tmp_path):
         train(tmp_path / 'run', '--resume')
 
 
+def test_truncated_checkpoint_to_resume(train, tmp_path):
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run/iter_2.pth').write_bytes(b'PK' * 99)
+    (tmp_path / 'run/last_checkpoint').write_text(str(tmp_path / 'run/iter_2.pth'))
+    with pytest.raises(UserError, match='iter_2.pth, cannot be read'):
+        train(tmp_path / 'run', '--resume')
+
+
 def test_offline_says_where_the_tokenizer_goes(train, tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     monkeypatch.setenv('DAT_OFFLINE', '0')  # put back afterwards
