@@ -24,7 +24,7 @@ clean:
 said = $(shell sed -n 's/^# $1: //p' $(REQUIREMENTS))
 VERSION = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
-# PyPI has torch for Linux on x86_64 with CUDA alone, and without NVIDIA's libraries, five sixths of
+# PyPI has torch for Linux on x86_64 with CUDA alone, and without NVIDIA's libraries, three quarters of
 # the download, `import torch` fails ("libcudnn.so.9: cannot open shared object file").
 # A requirements file cannot except single packages from having their dependencies installed.
 $(STAMP): $(REQUIREMENTS)
@@ -33,7 +33,7 @@ $(STAMP): $(REQUIREMENTS)
 	as in `make test PYTHON=python3.12`))
 	@echo "Installing into $(VENV)/: $(call said,Download)."
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/pip install -q --disable-pip-version-check -r $(REQUIREMENTS)
-	@$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps --force-reinstall \
+	@$(VENV)/bin/pip install -qq --disable-pip-version-check -r $(REQUIREMENTS)
+	@$(VENV)/bin/pip install -qq --disable-pip-version-check --no-deps --force-reinstall \
 	$(call said,Without dependencies)
 	@touch $@
