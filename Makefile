@@ -1,5 +1,7 @@
 PYTHON ?= python3
-VENV := .venv
+REQUIREMENTS ?= requirements.txt
+# An environment for each set of versions: .venv, and .venv-onedl for requirements-onedl.txt.
+VENV := .venv$(patsubst requirements%.txt,%,$(notdir $(REQUIREMENTS)))
 # Touched only after the whole installation has succeeded: a half-finished one is taken up again.
 STAMP := $(VENV)/.installed
 
@@ -18,14 +20,20 @@ clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# What the requirements say of themselves, in comments that begin with these words.
+said = $(shell sed -n 's/^# $1: //p' $(REQUIREMENTS))
 VERSION = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
-# mmcv-lite asks for opencv-python, whose cv2 needs libGL. The last step puts the headless build of
-# the same version over its files, so that cv2 also imports on a machine without a display.
-$(STAMP): requirements.txt
-	$(if $(filter 3.10 3.11 3.12,$(VERSION)),,$(error $(PYTHON) must be Python 3.10, 3.11 or 3.12 but \
-	is $(or $(VERSION),missing): install one of them and name it, as in `make test PYTHON=python3.12`))
-	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install -r requirements.txt
-	$(VENV)/bin/pip install --no-deps --force-reinstall opencv-python-headless==4.11.0.86
-	touch $@
+# PyPI has torch for Linux on x86_64 with CUDA alone, and without NVIDIA's libraries, three quarters of
+# the download, `import torch` fails ("libcudnn.so.9: cannot open shared object file").
+# A requirements file cannot except single packages from having their dependencies installed.
+$(STAMP): $(REQUIREMENTS)
+	$(if $(filter $(VERSION),$(call said,Python)),,$(error $(REQUIREMENTS) needs one of Python \
+	$(call said,Python) but $(PYTHON) is $(or $(VERSION),missing): install one of them and name it, \
+	as in `make test PYTHON=python3.12`))
+	@echo "Installing into $(VENV)/: $(call said,Download)."
+	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install -qq --disable-pip-version-check -r $(REQUIREMENTS)
+	@$(VENV)/bin/pip install -qq --disable-pip-version-check --no-deps --force-reinstall \
+	$(call said,Without dependencies)
+	@touch $@

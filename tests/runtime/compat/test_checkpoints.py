@@ -1,5 +1,6 @@
 """MMEngine's own checkpoints resume with ``weights_only`` left on, and nothing else gets in."""
 
+import functools
 import pickle
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 from torch.utils.data import DataLoader, default_collate
 
@@ -66,6 +67,16 @@ def test_numbers_of_numpy(tmp_path, value):
     assert np.array_equal(loaded, value)
 
 
+@pytest.mark.parametrize('core', ['core', '_core'])
+def test_numbers_of_another_numpy(tmp_path, core):
+    path = tmp_path / 'a.pth'
+    torch.save(np.float64(0.5), path, _use_new_zipfile_serialization=False)
+    written = np.float64.__reduce__(np.float64())[0].__module__.encode()
+    assert written in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(written, f'numpy.{core}.multiarray'.encode()))
+    assert torch.load(path, weights_only=True) == 0.5
+
+
 class Reduces:
     """Pickles as a call that a malicious file might ask for."""
 
@@ -82,7 +93,11 @@ class Reduces:
     Reduces(getattr, np.ndarray, 'tofile'),
     np.array([{}], dtype=object),
 ], ids=['eval', 'private attribute', 'foreign attribute', 'objects'])
-def test_other_content_is_refused(tmp_path, payload):
-    torch.save(dict(payload=payload), tmp_path / 'a.pth')
+@pytest.mark.parametrize('load', [
+    functools.partial(torch.load, weights_only=True), CheckpointLoader.load_checkpoint,
+], ids=['torch', 'mmengine'])
+def test_other_content_is_refused(tmp_path, payload, load):
+    path = str(tmp_path / 'a.pth')
+    torch.save(dict(payload=payload), path)
     with pytest.raises((pickle.UnpicklingError, ValueError)):
-        torch.load(tmp_path / 'a.pth', weights_only=True)
+        load(path)

@@ -4,7 +4,7 @@
 ``projects.dat.register`` does that. It may be called any number of times.
 """
 
-from .checkpoints import allow_mmengine_checkpoints
+from .checkpoints import allow_mmengine_checkpoints, refuse_unsafe_checkpoints
 from .distributed import allow_processes_without_gpu
 from .mmcv_ext import supply_mmcv_ops
 
@@ -15,4 +15,5 @@ def install() -> None:
     """Apply every work-around that this environment needs."""
     supply_mmcv_ops()
     allow_mmengine_checkpoints()
+    refuse_unsafe_checkpoints()
     allow_processes_without_gpu()
