@@ -34,12 +34,12 @@ from mmengine.dist import is_main_process  # noqa: E402
 from projects.dat.corruptions import (  # noqa: E402
     CHANNEL_ORDERS, CORRUPTIONS, SETS, SEVERITIES, expand,
 )
+from projects.dat.evaluation.coco_c import CocoC, OnTheFly, Tree, cells_of  # noqa: E402
+from projects.dat.evaluation.comparison import Comparison  # noqa: E402
+from projects.dat.evaluation.evaluate import evaluate, identify  # noqa: E402
+from projects.dat.evaluation.report import terminal_text  # noqa: E402
+from projects.dat.runtime.disk import writing_to  # noqa: E402
 from projects.dat.runtime.errors import UserError  # noqa: E402
-from projects.dat.evaluation.identity import check_same, identity  # noqa: E402
-from projects.dat.evaluation.images import OnTheFly, Tree  # noqa: E402
-from projects.dat.evaluation.report import format_result  # noqa: E402
-from projects.dat.evaluation.results import RobustnessResult  # noqa: E402
-from projects.dat.evaluation.robustness import cells_of, evaluate  # noqa: E402
 from projects.dat.runtime import cli  # noqa: E402
 
 
@@ -56,8 +56,8 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what says which cells of COCO-C are evaluated and how."""
+def add_evaluation_arguments(parser: argparse.ArgumentParser, seed: str = '--seed') -> None:
+    """Add what says which cells of COCO-C are evaluated and how; ``seed`` is that option's name."""
     parser.add_argument(
         '--corruptions', nargs='+', default=['benchmark'], metavar='NAME',
         choices=[*SETS, *CORRUPTIONS],
@@ -77,7 +77,8 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
         '--coco-c as it was built)',
     )
     parser.add_argument(
-        '--seed', type=int, help='of the corruptions (default: 0; with --coco-c as it was built)'
+        seed, type=int, dest='seed', metavar='SEED',
+        help='of the corruptions (default: 0; with --coco-c as it was built)',
     )
     parser.add_argument(
         '--metric', default='coco/bbox_mAP', metavar='NAME',
@@ -90,33 +91,28 @@ def main() -> None:
     cfg = cli.load_config(args)
     cfg.load_from = args.checkpoint
     out = args.out or osp.join(cfg.work_dir, 'coco_c.json')
-    cells = cells_of(expand(args.corruptions), args.severities)
     cli.check_once(cfg, 'test')
     images = choose_images(args)
-    images.check(cfg, cells)
-    wanted = identity(cfg, args.checkpoint, images, args.metric)
-    done = RobustnessResult.load(out) if osp.exists(out) else None
-    if done:
-        check_same(out, done, wanted)
-    result = evaluate(cfg, images, cells, wanted, done, out)
+    loaders = images.loaders(cfg, cells_of(expand(args.corruptions), args.severities))
+    with writing_to(cfg.work_dir):
+        result = evaluate(cfg, loaders, identify(cfg, images.data(cfg), args.metric), out)
     if is_main_process():
-        print(f'\n{format_result(result)}\n\nwrote {out}')
+        print(f'\n{terminal_text(Comparison({Path(args.checkpoint).name: [result]}))}\nwrote {out}')
 
 
-def choose_images(args: argparse.Namespace) -> OnTheFly | Tree:
+def choose_images(args: argparse.Namespace) -> CocoC:
     """Corrupted on the fly, or from a tree, whose seed and channel order are the tree's own."""
     if args.seed is not None and args.seed < 0:
-        raise UserError(f'--seed must be at least 0, but is {args.seed}')
+        raise UserError(f'the seed of the corruptions must be at least 0, but is {args.seed}')
     if args.coco_c is None:
         return OnTheFly(args.seed or 0, args.channel_order or 'bgr')
     tree = Tree(args.coco_c)
-    for option, built in (('seed', tree.seed), ('channel_order', tree.channel_order)):
-        asked = getattr(args, option)
+    for name in ('seed', 'channel_order'):
+        asked, built = getattr(args, name), tree.manifest[name]
         if asked not in (None, built):
-            name = option.replace('_', '-')
             raise UserError(
-                f'--{name} is {asked}, but {args.coco_c} was built with {built}: leave --{name} '
-                'out, or build another tree'
+                f'{args.coco_c} was built with the {name.replace("_", " ")} {built}, but {asked} '
+                'is asked for: leave that option out, or build another tree'
             )
     return tree
 

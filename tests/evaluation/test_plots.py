@@ -8,7 +8,8 @@ from matplotlib.colors import to_rgb
 from projects.dat.corruptions.names import BENCHMARK, GROUPS, HOLDOUT
 from projects.dat.evaluation import plots
 from projects.dat.evaluation.comparison import Comparison
-from tests.evaluation.comparison_case import make_result, matrix
+from projects.dat.evaluation.results import Result
+from tests.evaluation.result_case import make_comparison, make_identity, matrix
 
 NAMES = ['plain', 'det-advprop', 'dat']
 GRIDS = {
@@ -21,8 +22,8 @@ GRIDS = {
 DRAWN = [plots.severity_curves, plots.difference_heatmaps, plots.clean_against_corrupted]
 
 
-def compare(names=NAMES, **changes):
-    return Comparison([make_result(i, **changes) for i in range(len(names))], names)
+def results(comparison):
+    return [runs[0] for runs in comparison.methods.values()]
 
 
 def pixels(figure):
@@ -33,7 +34,7 @@ def pixels(figure):
 
 @pytest.mark.parametrize('grid', GRIDS)
 def test_curves_are_means_over_the_group(grid):
-    comparison = compare(**GRIDS[grid])
+    comparison = make_comparison(NAMES, **GRIDS[grid])
     corruptions = GRIDS[grid].get('corruptions', BENCHMARK)
     severities = list(GRIDS[grid].get('severities', (1, 2, 3, 4, 5)))
     clean = GRIDS[grid].get('clean', 0.4) is not None
@@ -43,7 +44,7 @@ def test_curves_are_means_over_the_group(grid):
     panels = plots.severity_curves(comparison).axes
     assert [axes.get_title().split()[0].strip(',') for axes in panels] == list(groups)
     for axes, members in zip(panels, groups.values(), strict=True):
-        for line, result in zip(axes.get_lines(), comparison.results, strict=True):
+        for line, result in zip(axes.get_lines(), results(comparison), strict=True):
             expected = 100 * matrix(result, members, severities).mean(0)
             np.testing.assert_array_equal(line.get_xdata(), [0] * clean + severities)
             np.testing.assert_allclose(line.get_ydata(), [40] * clean + list(expected))
@@ -52,21 +53,25 @@ def test_curves_are_means_over_the_group(grid):
 
 
 def test_an_incomplete_group_says_so():
-    titles = [x.get_title() for x in plots.severity_curves(compare(**GRIDS['small'])).axes]
-    assert titles == ['noise, 2 of 15 cells:\ngaussian_noise', 'weather, 2 of 20 cells:\nfog']
-    titles = [x.get_title() for x in plots.severity_curves(compare(**GRIDS['hold-out'])).axes]
-    assert titles == [*GROUPS, 'hold-out (never in mPC)']
+    def titles(grid):
+        figure = plots.severity_curves(make_comparison(NAMES, **GRIDS[grid]))
+        return [axes.get_title() for axes in figure.axes]
+
+    assert titles('small') == [
+        'noise, 2 of 15 cells:\ngaussian_noise', 'weather, 2 of 20 cells:\nfog'
+    ]
+    assert titles('hold-out') == [*GROUPS, 'hold-out (never in mPC)']
 
 
 @pytest.mark.parametrize('grid', GRIDS)
 def test_heatmaps_show_differences_centered_on_zero(grid):
-    comparison = compare(**GRIDS[grid])
+    comparison = make_comparison(NAMES, **GRIDS[grid])
     corruptions = GRIDS[grid].get('corruptions', BENCHMARK)
     severities = GRIDS[grid].get('severities', (1, 2, 3, 4, 5))
     figure = plots.difference_heatmaps(comparison)
     panels = [axes for axes in figure.axes if axes.get_title()]
     assert [axes.get_title() for axes in panels] == NAMES[1:]
-    ap = [100 * matrix(result, corruptions, severities) for result in comparison.results]
+    ap = [100 * matrix(result, corruptions, severities) for result in results(comparison)]
     for axes, own in zip(panels, ap[1:], strict=True):
         image = axes.images[0]
         np.testing.assert_allclose(image.get_array(), own - ap[0])
@@ -77,10 +82,11 @@ def test_heatmaps_show_differences_centered_on_zero(grid):
 
 
 def test_heatmap_of_equal_runs_and_of_cells_that_no_run_has():
-    runs = [make_result(0, corruptions=('snow', 'fog'), severities=(2, 4)) for _ in range(2)]
-    for run in runs:
-        del run.cells['fog'][4]
-    axes = plots.difference_heatmaps(Comparison(runs, ['a', 'b'])).axes[0]
+    comparison = make_comparison(['a', 'b'], corruptions=('snow', 'fog'), severities=(2, 4))
+    first, second = results(comparison)
+    del first.cells['fog', 4]
+    second.cells = first.cells
+    axes = plots.difference_heatmaps(comparison).axes[0]
     assert [text.get_text() for text in axes.texts] == ['0.0'] * 3
     assert np.ma.masked_invalid(axes.images[0].get_array()).mask.tolist() == [
         [False, False], [False, True]
@@ -100,14 +106,14 @@ def test_heatmap_of_equal_runs_and_of_cells_that_no_run_has():
     ],
 )
 def test_clean_against_corrupted(grid, label, line):
-    comparison = compare(**GRIDS[grid])
+    comparison = make_comparison(NAMES, **GRIDS[grid])
     figure = plots.clean_against_corrupted(comparison)
     axes = figure.axes[0]
     assert axes.get_ylabel() == label
     *points, guide = axes.get_lines()
     counted = [c for c in GRIDS[grid].get('corruptions', BENCHMARK) if c in BENCHMARK]
     severities = GRIDS[grid].get('severities', (1, 2, 3, 4, 5))
-    for point, result in zip(points, comparison.results, strict=True):
+    for point, result in zip(points, results(comparison), strict=True):
         y = 100 * matrix(result, counted, severities).mean()
         np.testing.assert_allclose(point.get_xydata(), [[40, y]])
         low, high = axes.get_ylim()
@@ -119,9 +125,53 @@ def test_clean_against_corrupted(grid, label, line):
 
 @pytest.mark.parametrize('changes', [dict(clean=None), dict(corruptions=HOLDOUT)])
 def test_no_point_without_clean_images_or_benchmark_cells(changes):
-    assert plots.clean_against_corrupted(compare(**changes)) is None
+    assert plots.clean_against_corrupted(make_comparison(NAMES, **changes)) is None
 
 
+def test_error_bars_are_standard_deviations_over_seeds():
+    comparison = make_comparison(NAMES, seeds=3)
+    axes = plots.severity_curves(comparison).axes[0]
+    figure = plots.clean_against_corrupted(comparison)
+    curves = [matrix(x, GROUPS['noise']).mean(0) for x in comparison.methods['dat']]
+    mean, std = 100 * np.mean(curves, 0), 100 * np.std(curves, 0, ddof=1)
+    np.testing.assert_allclose(axes.get_lines()[2].get_ydata()[1:], mean)
+    ends = np.array(axes.collections[2].get_segments())[1:, :, 1]
+    np.testing.assert_allclose(ends, np.stack([mean - std, mean + std], 1))
+    mpc = 100 * np.array([matrix(x).mean() for x in comparison.methods['dat']])
+    vertical = figure.axes[0].collections[5].get_segments()[0][:, 1]
+    np.testing.assert_allclose(vertical, mpc.mean() + np.array([-1, 1]) * mpc.std(ddof=1))
+    assert not plots.severity_curves(make_comparison(NAMES)).axes[0].collections
+
+
+def test_heatmaps_over_seeds_show_paired_means_with_stars():
+    comparison = make_comparison(NAMES, seeds=2)
+    figure = plots.difference_heatmaps(comparison)
+    axes = [axes for axes in figure.axes if axes.get_title() == 'dat'][0]
+    plain, dat = ([matrix(x) for x in comparison.methods[name]] for name in ('plain', 'dat'))
+    pairs = 100 * (np.array(dat) - np.array(plain))
+    np.testing.assert_allclose(axes.images[0].get_array(), pairs.mean(0))
+    stars = np.array([text.get_text().endswith('*') for text in axes.texts]).reshape(15, 5)
+    np.testing.assert_array_equal(stars, abs(pairs.mean(0)) > pairs.std(0, ddof=1))
+    assert 0 < stars.sum() < 75 and '2 seeds' in figure.get_suptitle()
+
+
+def test_sets_of_other_kinds_are_drawn():
+    runs = []
+    for run in range(2):
+        runs.append(Result(make_identity(run)))
+        for i, cell in enumerate([('clean', 0), ('coco_o', 'cartoon'), ('coco_o', 'sketch'),
+                                  ('pgd', 0.5), ('pgd', 4)]):
+            runs[-1].add(cell, {'coco/bbox_mAP': 0.1 * i}, 5)
+    comparison = Comparison({'a': runs[:1], 'b': runs[1:]})
+    panels = plots.severity_curves(comparison).axes
+    assert [axes.get_title() for axes in panels] == ['coco_o', 'pgd']
+    assert [x.get_text() for x in panels[0].get_xticklabels()] == ['clean', 'cartoon', 'sketch']
+    np.testing.assert_array_equal(panels[1].get_lines()[0].get_xdata(), [0, 0.5, 4])
+    assert plots.difference_heatmaps(comparison).axes[0].images[0].get_array().shape == (2, 4)
+    assert plots.clean_against_corrupted(comparison) is None
+
+
+@pytest.mark.parametrize('seeds', [1, 2])
 @pytest.mark.parametrize('draw', DRAWN)
 @pytest.mark.parametrize(
     'names, grid',
@@ -131,8 +181,8 @@ def test_no_point_without_clean_images_or_benchmark_cells(changes):
         (['_hidden', 'two tokens and $x_{$', r'back\slash $'], 'one cell'),
     ],
 )
-def test_pictures_have_content_and_no_overlaps(draw, names, grid):
-    figure = draw(compare(names, **GRIDS[grid]))
+def test_pictures_have_content_and_no_overlaps(draw, names, grid, seeds):
+    figure = draw(make_comparison(names, seeds, **GRIDS[grid]))
     picture = pixels(figure)
     assert min(picture.shape[:2]) > 150
     assert len(np.unique(picture @ (1, 256, 65536))) > 50  # colors

@@ -17,9 +17,8 @@ from mmengine.runner import TestLoop as Loop
 
 from projects.dat.corruptions import corrupt
 from projects.dat.corruptions.coco_c.tree import make_manifest
-from projects.dat.evaluation.images import Tree, datasets_of
-from projects.dat.evaluation.images import annotations_sha256 as annotations_sha256_of
-from projects.dat.evaluation.results import RobustnessResult
+from projects.dat.evaluation.coco_c import OnTheFly, Tree, datasets_of
+from projects.dat.evaluation.results import CLEAN, Result
 from projects.dat.runtime.errors import UserError
 from projects.dat.runtime.seeds import hash_seed
 from tests.evaluation.bright_boxes import write_case, write_checkpoint
@@ -44,7 +43,7 @@ def evaluate(case, tmp_path, monkeypatch):
         command = [config, checkpoint, '--work-dir', tmp_path / 'work', '--out', out, *arguments]
         monkeypatch.setattr(sys, 'argv', ['test_coco_c.py', *map(str, command)])
         main()
-        return RobustnessResult.load(out)
+        return Result.load(out)
 
     return run
 
@@ -71,6 +70,10 @@ def tree(case):
     return root
 
 
+def annotations_sha256_of(cfg):
+    return OnTheFly(0, 'bgr').data(cfg)['coco_c']['annotations_sha256']
+
+
 def cells_of_grid():
     return [(name, severity) for name in CORRUPTIONS for severity in (1, 3)]
 
@@ -83,17 +86,19 @@ def write_manifest(root, sha256, **changes):
 def test_on_the_fly_equals_a_png_tree(evaluate, tree, tmp_path, capsys):
     result = evaluate(*GRID)
     out = capsys.readouterr().out
-    assert 'PARTIAL' in out and '4 of 75' in out and 'mPC  ' not in out
-    assert result.num_images == 7 and result.image_format is None
+    assert 'partial: mean of 4 of 75 cells' in out and 'mPC  ' not in out
+    assert {found.num_images for found in result.cells.values()} == {7}
     # What would be equal in any case proves nothing.
-    values = [result.value(), *(result.value(*cell) for cell in cells_of_grid())]
-    assert len(set(values)) == 5 and min(values) > 0 and max(values) == result.value()
+    values = [result.value(cell) for cell in (CLEAN, *cells_of_grid())]
+    assert len(set(values)) == 5 and min(values) > 0 and max(values) == result.value(CLEAN)
     from_tree = evaluate(*GRID, '--coco-c', tree, out=tmp_path / 'tree.json')
-    assert from_tree.cells == result.cells and from_tree.clean == result.clean
-    assert from_tree.image_format == 'png'
+    # The pixels are the same, and so is the result; it may be added to either way.
+    assert from_tree == result
+    evaluate('--corruptions', 'fog', '--severities', '1', out=tmp_path / 'tree.json')
     rgb = evaluate('--corruptions', 'shot_noise', '--severities', '1', '--channel-order', 'rgb',
                    out=tmp_path / 'rgb.json')
-    assert rgb.value('shot_noise', 1) not in (None, result.value('shot_noise', 1))
+    noise = ('shot_noise', 1)
+    assert rgb.value(noise) not in (None, result.value(noise))
 
 
 def test_neither_workers_nor_an_interruption_change_a_figure(evaluate, tmp_path, monkeypatch):
@@ -112,8 +117,8 @@ def test_neither_workers_nor_an_interruption_change_a_figure(evaluate, tmp_path,
     out = tmp_path / 'out.json'
     with pytest.raises(KeyboardInterrupt):
         evaluate(*GRID, out=out)
-    cut = RobustnessResult.load(out)
-    assert {name: list(cells) for name, cells in cut.cells.items()} == {'shot_noise': [1, 3]}
+    cut = Result.load(out)
+    assert list(cut.cells) == [CLEAN, ('shot_noise', 1), ('shot_noise', 3)]
     evaluate(*GRID, out=out)
     assert calls['run'] == 4 + 2
     assert out.read_bytes() == expected.read_bytes()
@@ -121,9 +126,9 @@ def test_neither_workers_nor_an_interruption_change_a_figure(evaluate, tmp_path,
     evaluate(*GRID, out=out)
     assert calls['run'] == 6 and out.read_bytes() == expected.read_bytes()
     more = evaluate('--corruptions', 'saturate', '--severities', '2', out=out)
-    assert calls['run'] == 7 and more.value('saturate', 2) is not None
-    del more.cells['saturate']
-    assert more == RobustnessResult.load(expected)
+    assert calls['run'] == 7 and more.value(('saturate', 2)) is not None
+    del more.cells['saturate', 2]
+    assert more == Result.load(expected)
 
 
 def test_two_processes_give_the_figures_of_one(evaluate, case, tmp_path):
@@ -140,10 +145,11 @@ def test_two_processes_give_the_figures_of_one(evaluate, case, tmp_path):
     run = subprocess.run(list(map(str, command)), cwd=tmp_path, env=environment,
                          capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
-    assert run.stdout.count('PARTIAL') == 1
-    result = RobustnessResult.load(tmp_path / 'work/coco_c.json')
-    result.config = expected.config
-    assert result == expected
+    assert run.stdout.count('partial: mean of 1 of 75 cells') == 1
+    result = Result.load(tmp_path / 'work/coco_c.json')
+    assert result.cells == expected.cells
+    difference = result.identity.difference(expected.identity, model=True)
+    assert difference == ''
 
 
 @pytest.fixture(scope='module')
@@ -161,20 +167,18 @@ def finished(case, tmp_path_factory):
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (['--seed', '1'], 'another seed: 0 there, 1 here.*--out'),
-        (['--channel-order', 'rgb'], 'another channel order: bgr there, rgb here'),
-        (['--metric', 'coco/bbox_mAP_50'], 'another metric: coco/bbox_mAP there'),
-        (['--cfg-options', 'test_dataloader.batch_size=1'], r'another model.* in its config: \S+'),
+        (['--seed', '1'], 'seed of coco_c is 0 and 1.*--out'),
+        (['--channel-order', 'rgb'], 'channel_order of coco_c is bgr and rgb'),
+        (['--metric', 'coco/bbox_mAP_50'], 'metric is coco/bbox_mAP and coco/bbox_mAP_50'),
+        (['--cfg-options', 'test_dataloader.batch_size=1'], r'config \(model, .* is \S+'),
         (['--cfg-options', 'model.data_preprocessor.mean=[1,1,1]',
-          'model.data_preprocessor.std=[1,1,1]'], 'another model'),
-        (['--coco-c', 'TREE'], 'images of another origin: corrupted on the fly there, png here'),
+          'model.data_preprocessor.std=[1,1,1]'], r'config \(model'),
     ],
 )
 def test_a_result_of_something_else_is_not_continued(
-    evaluate, finished, tree, arguments, message
+    evaluate, finished, arguments, message
 ):
     before = finished.read_bytes()
-    arguments = [tree if argument == 'TREE' else argument for argument in arguments]
     with pytest.raises(UserError, match=message) as error:
         evaluate(*arguments, *GRID, out=finished)
     assert str(finished) in str(error.value) and finished.read_bytes() == before
@@ -182,8 +186,26 @@ def test_a_result_of_something_else_is_not_continued(
 
 def test_another_checkpoint_is_not_continued(evaluate, finished, tmp_path):
     other = write_checkpoint(tmp_path / 'other.pth', 116.0)
-    with pytest.raises(UserError, match=r'another checkpoint: \S+bright.pth \(.*\S+other.pth'):
+    with pytest.raises(UserError, match=r'checkpoint is \S+bright.pth \[.*\S+other.pth'):
         evaluate(checkpoint=other, out=finished)
+
+
+def test_another_version_of_a_package_is_not_continued(evaluate, finished):
+    content = json.loads(finished.read_text())
+    assert {'torch', 'numpy', 'mmdet', 'pycocotools'} <= content['identity']['packages'].keys()
+    assert 'mmpretrain' not in content['identity']['packages']
+    content['identity']['packages'].update(numpy='1.0', mmpretrain='0.1')
+    older = finished.with_name('older.json')
+    older.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r'version of numpy is 1\.0 and \d.*--out') as error:
+        evaluate(out=older)
+    assert 'mmpretrain' not in str(error.value)
+    corrupted = content['identity']['data']['coco_c']['corrupted_with']
+    content['identity']['data']['coco_c']['corrupted_with'] = f'{corrupted}9'
+    content['identity']['packages'] = {}
+    older.write_text(json.dumps(content))
+    with pytest.raises(UserError, match='corrupted_with of coco_c is numpy .*scipy'):
+        evaluate(out=older)
 
 
 def test_data_elsewhere_with_other_annotations(evaluate, case, finished, tmp_path):
@@ -195,22 +217,22 @@ def test_data_elsewhere_with_other_annotations(evaluate, case, finished, tmp_pat
     (moved / 'val2017').symlink_to(case[0].parent / 'data/val2017')
     file = 'annotations/instances_val2017.json'
     (moved / file).write_text((case[0].parent / 'data' / file).read_text() + '\n')
-    with pytest.raises(UserError, match='another annotation file'):
+    with pytest.raises(UserError, match='annotations_sha256 of coco_c is'):
         evaluate('--data-root', moved, out=finished)
 
 
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (['--seed', '3'], '--seed is 3, but .*tree was built with 0'),
-        (['--channel-order', 'rgb'], '--channel-order is rgb'),
+        (['--seed', '3'], 'tree was built with the seed 0, but 3 is asked for'),
+        (['--channel-order', 'rgb'], 'the channel order bgr, but rgb'),
         (['--corruptions', 'fog', 'shot_noise', '--severities', '3', '2'],
          r'lacks images of fog 2 3, shot_noise 2: .*build_coco_c.py --images \S+ --annotations \S+ '
          r'--out \S+tree --seed 0 --channel-order bgr --format png --corruptions fog shot_noise '
          '--severities 2 3`'),
         (['--cfg-options', 'test_dataloader.dataset.pipeline.0.color_type=grayscale'],
          "color_type='grayscale'.*built with 'color'"),
-        (['--seed', '-1'], '--seed must be at least 0'),
+        (['--seed', '-1'], 'at least 0, but is -1'),
         (['--data-root', 'OTHER'], 'was not built from .*instances_val2017.json.*build_coco_c.py'),
     ],
 )
@@ -234,9 +256,9 @@ def test_a_tree_in_the_making(case, tree, tmp_path):
     write_manifest(copy, annotations_sha256_of(cfg), format='jpeg', quality=85)
     for _ in range(2):
         with pytest.raises(UserError, match='lacks images of shot_noise 1: .*jpeg --quality 85'):
-            Tree(copy).check(cfg, [(None, 0), ('shot_noise', 1)])
+            Tree(copy).loaders(cfg, [CLEAN, ('shot_noise', 1)])
         (copy / 'annotations.json').write_bytes((tree / 'annotations.json').read_bytes())
-    assert Tree(copy).image_format == 'jpeg-85'
+    assert Tree(copy).data(cfg)['coco_c']['format'] == 'jpeg 85'
     with pytest.raises(UserError, match='manifest.json'):
         Tree(copy / 'shot_noise')
 
@@ -258,7 +280,7 @@ def test_configs_that_cannot_be_evaluated(evaluate, arguments, message, tmp_path
 def test_a_detector_that_finds_nothing_has_zeros(evaluate, tmp_path):
     blind = write_checkpoint(tmp_path / 'blind.pth', 300.0)
     result = evaluate('--corruptions', 'fog', '--severities', '1', checkpoint=blind)
-    assert result.value() == result.value('fog', 1) == 0
+    assert result.value(CLEAN) == result.value(('fog', 1)) == 0
     with pytest.raises(UserError, match='coco/typo'):
         evaluate('--metric', 'coco/typo', checkpoint=blind, out=tmp_path / 'typo.json')
 
@@ -286,5 +308,5 @@ def test_a_config_of_mmdetection_behind_wrappers(evaluate, tmp_path):
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta={}), checkpoint)
     result = evaluate('--corruptions', 'fog', '--severities', '5', config=config,
                       checkpoint=checkpoint)
-    assert result.num_images == 2
-    assert {'coco/bbox_mAP_50', 'coco/ring_precision'} <= result.cells['fog'][5].keys()
+    assert result.cells[CLEAN].num_images == 2
+    assert {'coco/bbox_mAP_50', 'coco/ring_precision'} <= result.cells['fog', 5].metrics.keys()

@@ -1,6 +1,7 @@
-"""Robustness results and their reports."""
+"""Results of evaluations and their reports."""
 
-from .comparison_report import write_report
-from .results import RobustnessResult
+from .comparison import Comparison
+from .report import write_report
+from .results import Result
 
-__all__ = ['RobustnessResult', 'write_report']
+__all__ = ['Comparison', 'Result', 'write_report']

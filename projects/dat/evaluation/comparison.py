@@ -1,178 +1,141 @@
-"""Robustness results of several runs side by side."""
+"""Results of several methods side by side, each measured on runs of one or several seeds."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from projects.dat.corruptions.names import BENCHMARK, CORRUPTIONS, GROUPS, HOLDOUT, SEVERITIES
 from projects.dat.runtime.errors import UserError
 
-from .results import RobustnessResult
+from . import summaries
+from .results import CLEAN, Cell, Result, sort_key
+from .summaries import Quantity
 
-Cell = tuple[str, int]
+
+@dataclass(frozen=True)
+class Spread:
+    """A quantity over seeds: mean and standard deviation (of a sample; None of a single value)."""
+
+    mean: float
+    std: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float | None]) -> 'Spread | None':
+        """None where a value is not known."""
+        if None in values:
+            return None
+        mean = math.fsum(values) / len(values)
+        if len(values) == 1:
+            return cls(mean, None)
+        return cls(mean, math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (len(values) - 1)))
+
+    @property
+    def exceeds(self) -> bool:
+        """Whether the mean is farther from zero than one standard deviation."""
+        return self.std is not None and abs(self.mean) > self.std
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs that were measured alike; differences are from the first.
+    """Methods that were measured alike; differences are from the first, paired by seed.
 
     Args:
-        results: One result per run.
-        names: What the runs are called, in the same order.
+        methods: By name, the results of a method's seeds, in the same order for every method.
 
     Raises:
-        UserError: Fewer than two runs, names that do not tell them apart, or runs that were not
-            measured alike.
+        UserError: The results were not measured alike, or cannot be paired.
     """
 
-    results: Sequence[RobustnessResult]
-    names: Sequence[str]
+    methods: Mapping[str, Sequence[Result]]
 
     def __post_init__(self) -> None:
-        check_names(self.names, len(self.results))
-        check_comparable(self.results, self.names)
+        counts = {name: len(results) for name, results in self.methods.items()}
+        if len(set(counts.values())) > 1:
+            raise UserError(
+                'expected as many results of each method, to be compared seed by seed, but got '
+                f'{", ".join(f"{count} of {name}" for name, count in counts.items())}: give the '
+                "same seeds' results of every method, in the same order"
+            )
+        for name, results in self.methods.items():
+            if len({x.identity.checkpoint_sha256 for x in results}) < len(results):
+                raise UserError(
+                    f'two results of {name!r} are of the same checkpoint, which has no spread over '
+                    'seeds: name different methods apart, or give other seeds'
+                )
+            for i, result in enumerate(results, 1):
+                difference = _difference(self.example, result)
+                if difference:
+                    one, other = (
+                        f'{x} (result {n})' if self.seeds > 1 else x
+                        for x, n in ((self.first, 1), (name, i))
+                    )
+                    raise UserError(
+                        f'{one} and {other} cannot be compared ({difference}): evaluate both alike'
+                    )
+
+    @property
+    def first(self) -> str:
+        """The name of the method that the others are compared with."""
+        return next(iter(self.methods))
+
+    @property
+    def others(self) -> list[str]:
+        return list(self.methods)[1:]
+
+    @property
+    def example(self) -> Result:
+        """One result: all have the same cells."""
+        return self.methods[self.first][0]
+
+    @property
+    def seeds(self) -> int:
+        """How many runs each method has."""
+        return len(self.methods[self.first])
 
     @property
     def cells(self) -> list[Cell]:
-        """Corruption and severity of each cell, in the benchmark's order."""
-        return _ordered(_cells(self.results[0]))
+        """All but the clean images, in the benchmark's order."""
+        return summaries.ordered(self.example.cells)
 
     @property
-    def corruptions(self) -> list[str]:
-        return list(dict.fromkeys(corruption for corruption, _ in self.cells))
+    def sets(self) -> list[str]:
+        return list(dict.fromkeys(name for name, _ in self.cells))
 
     @property
-    def severities(self) -> list[int]:
-        return sorted({severity for _, severity in self.cells})
-
-    @property
-    def groups(self) -> dict[str, list[Cell]]:
-        """Cells by group, without groups that have none; the hold-out corruptions are the last."""
-        groups = {
-            group: [cell for cell in self.cells if cell[0] in names]
-            for group, names in {**GROUPS, 'hold-out': HOLDOUT}.items()
-        }
-        return {group: cells for group, cells in groups.items() if cells}
+    def levels(self) -> list[int | float | str]:
+        """All levels of the sets: numbers, and then words."""
+        return sorted({level for _, level in self.cells}, key=lambda x: sort_key(('', x)))
 
     @property
     def unit(self) -> str:
         """What is shown: points of the metric."""
-        return f'{self.results[0].metric} x 100'
+        return f'{self.example.identity.metric} x 100'
 
-    @property
-    def mean_name(self) -> str:
-        """'mPC', or what the mean over the cells of partial runs has to be called."""
-        partial = self.results[0].summary().partial
-        if partial is None:
-            return 'mPC'
-        return f'partial: mean of {partial["cells"]} of {len(BENCHMARK) * len(SEVERITIES)} cells'
+    def absolute(self, method: str, quantity: Quantity) -> Spread | None:
+        """A method's quantity over its seeds; None where a result does not give it."""
+        return Spread.of([quantity(result) for result in self.methods[method]])
 
-    def mean(self, run: int) -> float | None:
-        """mPC of a run, or the mean over its benchmark cells; None where it has none of them."""
-        summary = self.results[run].summary()
-        return summary.partial['mean'] if summary.partial else summary.mPC
-
-    def summary(self, run: int) -> dict[str, float | None]:
-        """Fractions by name: clean, the mean under its name, rPC, the groups."""
-        summary = self.results[run].summary()
-        return {
-            'clean': summary.P,
-            self.mean_name: self.mean(run),
-            'rPC': summary.rPC,
-            **summary.groups,
-        }
+    def difference(self, method: str, quantity: Quantity) -> Spread | None:
+        """A method's difference from the first, taken for each seed by itself."""
+        pairs = zip(self.methods[method], self.methods[self.first], strict=True)
+        values = [(quantity(own), quantity(first)) for own, first in pairs]
+        return Spread.of([None if None in pair else pair[0] - pair[1] for pair in values])
 
 
-def row_name(corruption: str) -> str:
-    """What a corruption is called in tables and plots: a hold-out one is marked."""
-    return f'{corruption} (hold-out)' if corruption in HOLDOUT else corruption
-
-
-def minus(value: float | None, first: float | None) -> float | None:
-    """The difference, None where one of the two is not known."""
-    return None if value is None or first is None else value - first
-
-
-def check_names(names: Sequence[str], expected: int) -> None:
-    """Raise UserError for fewer than two runs, or names that do not tell them apart."""
-    if expected < 2:
-        raise UserError(
-            f'expected the results of two or more runs, but got {expected}: a comparison starts '
-            'with the run that the others are compared with'
-        )
-    if len(names) != expected:
-        raise UserError(
-            f'expected {expected} names, one per result, but got {len(names)}: {", ".join(names)}'
-        )
-    for name in names:
-        if not name.strip() or names.count(name) > 1:
-            raise UserError(
-                f'expected a name of its own for every run, but {name!r} is '
-                f'{"given twice" if name.strip() else "empty"}: name them apart with --names'
-            )
-
-
-def check_comparable(results: Sequence[RobustnessResult], sources: Sequence[str]) -> None:
-    """Raise UserError unless all runs were measured as the first was.
-
-    Whether images were corrupted on the fly or read from a tree of png files makes no difference:
-    the pixels are the same.
-
-    Args:
-        results: The runs.
-        sources: What the message calls them: their files, or their names.
-    """
-    for result, source in zip(results, sources, strict=True):
-        if not _cells(result):
-            raise UserError(
-                f'{source} has no corrupted images to compare: evaluate it with '
-                'tools/test_coco_c.py'
-            )
-    for result, source in zip(results[1:], sources[1:], strict=True):
-        difference = _difference(results[0], result)
-        if difference:
-            raise UserError(
-                f'{sources[0]} and {source} cannot be compared: {difference}; evaluate both alike'
-            )
-
-
-def _difference(first: RobustnessResult, other: RobustnessResult) -> str | None:
-    """What was not measured alike, in a few words."""
-    pairs = {
-        'annotations (SHA-256)': [r.annotations_sha256[:12] for r in (first, other)],
-        'numbers of images': [r.num_images for r in (first, other)],
-        'metrics': [r.metric for r in (first, other)],
-        'channel orders': [r.channel_order for r in (first, other)],
-        'seeds': [r.seed for r in (first, other)],
-        'image formats': [_pixels(r) for r in (first, other)],
-    }
-    for what, (a, b) in pairs.items():
-        if a != b:
-            return f'their {what} are {a} and {b}'
-    if (first.clean is None) != (other.clean is None):
-        return f'the {"first" if first.clean is None else "second"} lacks the clean images'
-    for lacking, cells in (
-        ('second', _cells(first) - _cells(other)), ('first', _cells(other) - _cells(first))
+def _difference(first: Result, other: Result) -> str:
+    """What was not measured alike, in a few words; '' if all was."""
+    difference = first.identity.difference(other.identity, model=False)
+    if difference:
+        return difference
+    for lacking, missing in (
+        ('second', first.cells.keys() - other.cells), ('first', other.cells.keys() - first.cells)
     ):
-        if cells:
-            return f'the {lacking} lacks {_listed(cells)}'
-    return None
-
-
-def _cells(result: RobustnessResult) -> set[Cell]:
-    return {(name, severity) for name, cells in result.cells.items() for severity in cells}
-
-
-def _ordered(cells: Iterable[Cell]) -> list[Cell]:
-    return sorted(cells, key=lambda cell: (CORRUPTIONS.index(cell[0]), cell[1]))
-
-
-def _pixels(result: RobustnessResult) -> str:
-    lossless = result.image_format in (None, 'png')
-    return 'on the fly or png' if lossless else result.image_format
-
-
-def _listed(cells: Iterable[Cell]) -> str:
-    names = [f'{corruption} {severity}' for corruption, severity in _ordered(cells)]
-    more = f' and {len(names) - 3} more cells' if len(names) > 3 else ''
-    return ', '.join(names[:3]) + more
-
+        names = ['the clean images'] * (CLEAN in missing)
+        names += [f'{name} {level}' for name, level in summaries.ordered(missing)]
+        if names:
+            more = f' and {len(names) - 3} more cells' if len(names) > 3 else ''
+            return f'the {lacking} lacks {", ".join(names[:3])}{more}'
+    for (name, level), found in first.cells.items():
+        count = other.cells[name, level].num_images
+        if count != found.num_images:
+            return f'numbers of images of {name} {level} are {found.num_images} and {count}'
+    return ''

@@ -11,7 +11,10 @@ from matplotlib.ticker import MaxNLocator
 
 from projects.dat.corruptions.names import GROUPS, HOLDOUT, SEVERITIES
 
-from .comparison import Cell, Comparison, minus, row_name
+from . import summaries
+from .comparison import Comparison
+from .results import CLEAN, Cell
+from .summaries import mean_of
 from .tables import signed
 
 # Okabe and Ito's colors for all kinds of color vision (https://jfly.uni-koeln.de/color/), in an
@@ -22,29 +25,39 @@ LINES = ('-', '--', '-.', ':')
 _CHARACTER = 0.6 / 72  # inches per character and point of font size, a little more than the mean
 
 
-def severity_curves(comparison: Comparison) -> Figure:
-    """A panel per group: the mean over its corruptions by severity, 0 being the clean images.
+def severity_curves(comparison: Comparison) -> Figure | None:
+    """A panel per group: the mean over its sets by level, the clean images first.
 
-    Where a group lacks cells, its title says how many it has.
+    Over several seeds with error bars of one standard deviation. Where a group lacks cells, its
+    title says how many it has. None without anything but clean images.
     """
-    groups = comparison.groups
+    groups = {}
+    for cell in comparison.cells:
+        groups.setdefault(summaries.group_of(cell[0]), []).append(cell)
+    if not groups:
+        return None
     columns = min(len(groups), 3) if len(groups) != 4 else 2
     rows = math.ceil(len(groups) / columns)
     width = max(4.0 * columns, 6)
     figure = Figure((width, 3.2 * rows), layout='constrained')
     panels = _panels(figure, rows, columns, len(groups))
-    clean = [0] if comparison.results[0].clean is not None else []
     for axes, (group, cells) in zip(panels, groups.items(), strict=True):
-        severities = sorted({severity for _, severity in cells})
-        ticks = clean + severities
-        for run, result in enumerate(comparison.results):
-            values = [result.value()] * len(clean)
-            for severity in severities:
-                here = [result.value(*cell) for cell in cells if cell[1] == severity]
-                values.append(sum(here) / len(here))
+        levels = list(dict.fromkeys(level for _, level in sorted(cells, key=lambda x: x[1])))
+        quantities = [mean_of(x for x in cells if x[1] == level) for level in levels]
+        # Words have no distances.
+        ticks = list(range(1, len(levels) + 1)) if isinstance(levels[0], str) else levels
+        if CLEAN in comparison.example.cells:
+            levels, ticks = ['clean', *levels], [0, *ticks]
+            quantities.insert(0, mean_of([CLEAN]))
+        for run, method in enumerate(comparison.methods):
+            spreads = [comparison.absolute(method, quantity) for quantity in quantities]
+            at = [x + _dodge(comparison, run) for x in ticks]
+            means = [100 * spread.mean for spread in spreads]
             style = dict(_style(run), linestyle=LINES[run % len(LINES)], markersize=5)
-            axes.plot(ticks, [100 * x for x in values], label=comparison.names[run], **style)
-        axes.set_xticks(ticks, ['clean', *map(str, severities)] if clean else severities)
+            axes.plot(at, means, label=method, **style)
+            if comparison.seeds > 1:
+                axes.errorbar(at, means, [100 * spread.std for spread in spreads], **_bars(run))
+        axes.set_xticks(ticks, levels)
         axes.set_title(_group_title(group, cells), fontsize='medium')
         axes.set_xlabel('severity')
         axes.set_xlim(ticks[0] - 0.3, ticks[-1] + 0.3)
@@ -56,75 +69,94 @@ def severity_curves(comparison: Comparison) -> Figure:
     return figure
 
 
-def difference_heatmaps(comparison: Comparison) -> Figure:
-    """A panel per further run: its difference from the first by corruption and severity."""
-    first, *others = comparison.results
-    corruptions, severities = comparison.corruptions, comparison.severities
+def difference_heatmaps(comparison: Comparison) -> Figure | None:
+    """A panel per further method: its difference from the first by set and level.
+
+    Over several seeds the mean of the paired differences, with a star where it is larger than their
+    standard deviation. None without a further method or anything but clean images.
+    """
+    others = comparison.others
+    if not comparison.cells or not others:
+        return None
+    names, levels = comparison.sets, comparison.levels
     grids = [
-        [[minus(x.value(c, s), first.value(c, s)) for s in severities] for c in corruptions]
-        for x in others
+        [[comparison.difference(method, mean_of([(n, x)])) for x in levels] for n in names]
+        for method in others
     ]
+    known = [abs(x.mean) for grid in grids for row in grid for x in row if x is not None]
     # At least a point: differences that small are mostly chance and shall stay pale.
-    limit = max(0.01, *(abs(x) for grid in grids for row in grid for x in row if x is not None))
+    limit = max(0.01, *known)
     columns = min(len(others), 4)
     rows = math.ceil(len(others) / columns)
-    panel_width = max(0.55 * len(severities), 2.0)
+    panel_width = max(0.55 * len(levels), 2.0)
     width = 1.6 + columns * panel_width + 1.0
-    figure = Figure((width, rows * (0.28 * len(corruptions) + 0.9) + 0.6), layout='constrained')
+    figure = Figure((width, rows * (0.28 * len(names) + 0.9) + 0.6), layout='constrained')
     panels = _panels(figure, rows, columns, len(others))
-    for axes, name, grid in zip(panels, comparison.names[1:], grids, strict=True):
-        points = [[math.nan if x is None else 100 * x for x in row] for row in grid]
-        image = axes.imshow(points, 'RdBu', Normalize(-100 * limit, 100 * limit), aspect='auto')
+    for axes, method, grid in zip(panels, others, grids, strict=True):
+        shown = [[math.nan if x is None else 100 * x.mean for x in row] for row in grid]
+        image = axes.imshow(shown, 'RdBu', Normalize(-100 * limit, 100 * limit), aspect='auto')
         axes.set_facecolor('0.85')
         for y, row in enumerate(grid):
-            for x, value in enumerate(row):
-                if value is not None:
-                    dark = abs(value) > 0.65 * limit  # the ends of the color map
+            for x, spread in enumerate(row):
+                if spread is not None:
+                    dark = abs(spread.mean) > 0.65 * limit  # the ends of the color map
                     color = 'white' if dark else 'black'
-                    text = signed(value).strip()
+                    text = signed(spread.mean).strip() + '*' * spread.exceeds
                     axes.text(x, y, text, ha='center', va='center', color=color, fontsize=8)
-        for y in range(1, len(corruptions)):
-            if _group(corruptions[y]) != _group(corruptions[y - 1]):
+        for y in range(1, len(names)):
+            if summaries.group_of(names[y]) != summaries.group_of(names[y - 1]):
                 axes.axhline(y - 0.5, color='black', linewidth=1)
-        axes.set_xticks(range(len(severities)), severities)
-        axes.set_yticks(range(len(corruptions)), map(row_name, corruptions))
-        axes.set_title(_wrapped(name, panel_width, 10), fontsize='medium')
+        axes.set_xticks(range(len(levels)), levels)
+        axes.set_yticks(range(len(names)), map(summaries.row_name, names))
+        axes.set_title(_wrapped(method, panel_width, 10), fontsize='medium')
         axes.set_xlabel('severity')
     figure.colorbar(image, ax=panels, fraction=0.05, aspect=30)
-    title = f'difference from {comparison.names[0]} ({comparison.unit})'
+    title = f'difference from {comparison.first} ({comparison.unit})'
+    if comparison.seeds > 1:
+        title += f', mean of {comparison.seeds} seeds; * larger than its standard deviation'
     figure.suptitle(_wrapped(title, width, 10), fontsize='medium')
     return figure
 
 
 def clean_against_corrupted(comparison: Comparison) -> Figure | None:
-    """A point per run: clean metric against mPC, or against the mean that a partial run has.
+    """A point per method: clean metric against mPC, or against the mean that a partial run has.
 
-    None where the clean images or all cells of the benchmark are missing.
+    Over several seeds with error bars of one standard deviation. None where the clean images or all
+    cells of the benchmark are missing.
     """
-    clean = [result.value() for result in comparison.results]
-    means = [comparison.mean(run) for run in range(len(comparison.results))]
-    if None in clean + means:
+    corrupted = summaries.mean_name(summaries.coco_c(comparison.example))
+    if CLEAN not in comparison.example.cells or corrupted is None:
         return None
-    clean, means = ([100 * x for x in values] for values in (clean, means))
+    spreads = {
+        method: [
+            comparison.absolute(method, summaries.named(name)) for name in ('clean', corrupted)
+        ]
+        for method in comparison.methods
+    }
     figure = Figure((6.5, 5), layout='constrained')
     axes = figure.subplots()
-    for run, (name, x, y) in enumerate(zip(comparison.names, clean, means, strict=True)):
-        label = f'{name} ({x:.1f}, {y:.1f})'
+    for run, (method, pair) in enumerate(spreads.items()):
+        x, y = (100 * spread.mean for spread in pair)
+        label = f'{method} ({x:.1f}, {y:.1f})'
         axes.plot(x, y, linestyle='none', markersize=9, label=label, **_style(run))
-    for low, high, setter in (
-        (min(clean), max(clean), axes.set_xlim), (min(means), max(means), axes.set_ylim)
-    ):
-        margin = max(0.2 * (high - low), 0.5)
-        setter(low - margin, high + margin)
-    if clean[0] > 0:
-        ratio = 'rPC' if comparison.mean_name == 'mPC' else 'ratio to clean'
-        label = f'same {ratio} as {comparison.names[0]}'
-        style = dict(color='0.5', linestyle=':', zorder=1)
-        axes.axline((0, 0), slope=means[0] / clean[0], label=label, **style)
+        if comparison.seeds > 1:
+            axes.errorbar(x, y, 100 * pair[1].std, 100 * pair[0].std, **_bars(run))
+    for axis, setter in enumerate((axes.set_xlim, axes.set_ylim)):
+        ends = [
+            100 * (pair[axis].mean + sign * (pair[axis].std or 0))
+            for pair in spreads.values() for sign in (-1, 1)
+        ]
+        margin = max(0.2 * (max(ends) - min(ends)), 0.5)
+        setter(min(ends) - margin, max(ends) + margin)
+    clean, mean = (spread.mean for spread in spreads[comparison.first])
+    if clean > 0:
+        ratio = 'rPC' if corrupted == 'mPC' else 'ratio to clean'
+        label = f'same {ratio} as {comparison.first}'
+        axes.axline((0, 0), slope=mean / clean, label=label, color='0.5', linestyle=':', zorder=1)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(6))
     axes.set_xlabel(f'clean ({comparison.unit})')
-    axes.set_ylabel(f'{comparison.mean_name} ({comparison.unit})')
+    axes.set_ylabel(f'{corrupted} ({comparison.unit})')
     axes.grid(alpha=0.3)
     _legend(figure, axes, 6.5)
     return figure
@@ -165,14 +197,20 @@ def _style(run: int) -> dict:
     )
 
 
-def _group(corruption: str) -> str:
-    return next((group for group, names in GROUPS.items() if corruption in names), 'hold-out')
+def _bars(run: int) -> dict:
+    return dict(fmt='none', ecolor=COLORS[run % len(COLORS)], elinewidth=1.2, zorder=1)
+
+
+def _dodge(comparison: Comparison, run: int) -> float:
+    """Beside each other, so that no error bar covers another."""
+    return 0.06 * (run - len(comparison.others) / 2) if comparison.seeds > 1 else 0
 
 
 def _group_title(group: str, cells: Sequence[Cell]) -> str:
-    total = len(GROUPS.get(group, HOLDOUT)) * len(SEVERITIES)
-    title = group if group in GROUPS else f'{group} (never in mPC)'
-    if len(cells) == total:
+    members = {**GROUPS, 'hold-out': HOLDOUT}.get(group)
+    title = f'{group} (never in mPC)' if group == 'hold-out' else group
+    if members is None or len(cells) == len(members) * len(SEVERITIES):
         return title
-    names = ', '.join(dict.fromkeys(corruption for corruption, _ in cells))
+    names = ', '.join(dict.fromkeys(name for name, _ in cells))
+    total = len(members) * len(SEVERITIES)
     return f'{title}, {len(cells)} of {total} cells:\n' + _wrapped(names, 3.6, 10)

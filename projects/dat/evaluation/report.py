@@ -1,58 +1,197 @@
-"""One result as a table for the terminal."""
+"""The report on results: tables for the terminal; Markdown, CSV and pictures as files."""
 
-from collections.abc import Iterable
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
 
-from projects.dat.corruptions import BENCHMARK, GROUPS, HOLDOUT, SEVERITIES
+from projects.dat.runtime.files import replacing, writing
 
-from .results import RobustnessResult
+from . import plots, summaries
+from .comparison import Comparison, Spread
+from .results import CLEAN
+from .summaries import Quantity, mean_of
+from .tables import Table, points, signed, to_markdown, to_terminal
 
-WIDTH = 20
+PICTURES = {
+    'severity_curves.png': plots.severity_curves,
+    'differences.png': plots.difference_heatmaps,
+    'clean_against_corrupted.png': plots.clean_against_corrupted,
+}
 
 
-def format_result(result: RobustnessResult) -> str:
-    """A result's table, in per cent: corruptions by severities, groups, P, mPC and rPC.
+def terminal_text(comparison: Comparison) -> str:
+    """All tables, aligned."""
+    shown = summary_tables(comparison) + cell_tables(comparison)
+    return '\n'.join([*map(to_terminal, shown), *_notes(comparison)])
 
-    A mean stands only where all of its cells are there. Of an incomplete result the mean over its
-    cells is given as what it is, and no mPC.
+
+def write_report(comparison: Comparison, out: str | Path) -> str:
+    """Write comparison.md, comparison.csv, summary.csv and the pictures into a folder.
+
+    Each file is written atomically and replaces that of an earlier report; a picture that this
+    comparison has not is removed.
+
+    Args:
+        comparison: What to report on.
+        out: The folder, made if missing.
+
+    Returns:
+        The tables for the terminal.
+
+    Raises:
+        UserError: A file cannot be written.
     """
-    summary = result.summary()
-    lines = [f'{result.metric} in %, {result.num_images} images', '']
-    lines.append(_line('severity', [*map(str, SEVERITIES), 'mean']))
-    for group, names in GROUPS.items():
-        rows = _rows(result, names)
-        if rows:
-            mean = _percent(summary.groups[group])
-            lines += [_line(group, [*[''] * len(SEVERITIES), mean]), *rows]
-    rows = _rows(result, HOLDOUT)
-    if rows:
-        lines += [_line('hold-out, not in mPC', []), *rows]
-    lines += ['', f'P    {_percent(summary.P):>6}  (clean images)']
-    if summary.complete:
-        ratio = 'undefined, P is 0' if summary.rPC is None else f'{_percent(summary.rPC):>6} %'
-        lines += [f'mPC  {_percent(summary.mPC):>6}', f'rPC  {ratio}']
-    elif summary.partial:
-        mean, cells = summary.partial['mean'], summary.partial['cells']
-        total = len(BENCHMARK) * len(SEVERITIES)
-        lines.append(
-            f'PARTIAL: mean {_percent(mean)} over {cells} of {total} benchmark cells; mPC and rPC '
-            f'need all {total}'
-        )
-    return '\n'.join(lines)
+    out = Path(out)
+    links = []
+    for name, draw in PICTURES.items():
+        figure = draw(comparison)
+        if figure is None:
+            with writing(out / name):
+                (out / name).unlink(missing_ok=True)
+        else:
+            picture = io.BytesIO()
+            figure.savefig(picture, format='png', dpi=130)
+            _write(out / name, picture.getvalue())
+            links.append(f'![{name}]({name})\n')
+    summary, cells = (map(to_markdown, f(comparison)) for f in (summary_tables, cell_tables))
+    markdown = '\n'.join(['# Robustness\n', *summary, *links, *cells, *_notes(comparison), ''])
+    _write(out / 'comparison.md', markdown.encode())
+    _write(out / 'comparison.csv', cells_csv(comparison).encode())
+    _write(out / 'summary.csv', summary_csv(comparison).encode())
+    return terminal_text(comparison)
 
 
-def _rows(result: RobustnessResult, names: Iterable[str]) -> list[str]:
-    rows = []
-    for name in names:
-        values = [result.value(name, severity) for severity in SEVERITIES]
-        if any(value is not None for value in values):
-            mean = None if None in values else sum(values) / len(values)
-            rows.append(_line(f'  {name}', [_percent(value) for value in (*values, mean)]))
-    return rows
+def summary_tables(comparison: Comparison) -> list[Table]:
+    """P, the mean over the cells, rPC and the groups: of each method, and their differences.
+
+    Metrics are in points (a hundred times what MMDetection gives), rPC in per cent. What no result
+    has is left out.
+    """
+    quantities = _summary(comparison)
+    header = ['method', *('rPC %' if name == 'rPC' else name for name in quantities)]
+    several = comparison.seeds > 1
+    over = f'; mean ± standard deviation over {comparison.seeds} seeds' if several else ''
+    tables = [Table(f'Summary ({comparison.unit}{over})', header, [
+        [name, *(_show(points, comparison.absolute(name, x)) for x in quantities.values())]
+        for name in comparison.methods
+    ])]
+    if comparison.others:
+        paired = ', paired by seed' if several else ''
+        tables.append(Table(f'Difference from {comparison.first}{paired}', header, [
+            [name, *(_show_difference(comparison.difference(name, x)) for x in quantities.values())]
+            for name in comparison.others
+        ]))
+    return tables
 
 
-def _line(name: str, cells: Iterable[str]) -> str:
-    return f'{name:<{WIDTH}}' + ''.join(f'{cell:>7}' for cell in cells)
+def cell_tables(comparison: Comparison) -> list[Table]:
+    """One table per method: sets by levels, with differences from the first method in brackets.
+
+    The last column is the mean over the levels, for sets that have all of the table's. Over several
+    seeds all are means.
+    """
+    levels = comparison.levels
+    header = ['corruption', *map(str, levels), *(['mean'] if len(levels) > 1 else [])]
+    tables = []
+    for method in comparison.methods if levels else ():
+        rows = []
+        for name in comparison.sets:
+            here = [(name, level) for level in levels]
+            columns = [[cell] for cell in here] + ([here] if len(levels) > 1 else [])
+            texts = [_with_difference(comparison, method, mean_of(column)) for column in columns]
+            rows.append([summaries.row_name(name), *texts])
+        since = f'; difference from {comparison.first}' if method != comparison.first else ''
+        tables.append(Table(f'{method} ({comparison.unit}{since})', header, rows))
+    return tables
 
 
-def _percent(value: float | None) -> str:
-    return '-' if value is None else f'{100 * value:.1f}'
+def cells_csv(comparison: Comparison) -> str:
+    """One row per result, set, level and metric, in full precision.
+
+    Runs of a method are counted from 1; differences are from the first method's run of that number.
+    Metrics are as the evaluator gives them: AP in 0..1, and -1 where COCO has no objects of that
+    size. What is not known is empty.
+    """
+    rows = [['method', 'run', 'set', 'level', 'metric', 'value', 'difference']]
+    firsts = comparison.methods[comparison.first]
+    cells = [cell for cell in (CLEAN, *comparison.cells) if cell in comparison.example.cells]
+    for method, results in comparison.methods.items():
+        for run, (result, first) in enumerate(zip(results, firsts, strict=True), 1):
+            for cell in cells:
+                others = first.cells[cell].metrics
+                for metric, value in result.cells[cell].metrics.items():
+                    other = others.get(metric)
+                    change = None if None in (value, other) else value - other
+                    rows.append([method, run, *cell, metric, value, change])
+    return _csv(rows)
+
+
+def summary_csv(comparison: Comparison) -> str:
+    """One row per method and quantity of the summary, as fractions in full precision.
+
+    Standard deviations are over seeds and empty with one; those of differences are of the paired
+    ones.
+    """
+    columns = ['mean', 'std', 'difference', 'difference_std']
+    rows = [['method', 'quantity', 'seeds', *columns]]
+    for method in comparison.methods:
+        for name, quantity in _summary(comparison).items():
+            spreads = comparison.absolute(method, quantity), comparison.difference(method, quantity)
+            numbers = [x for s in spreads for x in ((s.mean, s.std) if s else (None, None))]
+            rows.append([method, name, comparison.seeds, *numbers])
+    return _csv(rows)
+
+
+def _summary(comparison: Comparison) -> dict[str, Quantity]:
+    """The quantities of the summary that a result knows, by name."""
+    found = [summaries.coco_c(x) for results in comparison.methods.values() for x in results]
+    known = [name for name in found[0] if any(x[name] is not None for x in found)]
+    return {name: summaries.named(name) for name in known}
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    counts = sorted({found.num_images for found in comparison.example.cells.values()})
+    notes = [f'Every cell has {" or ".join(map(str, counts))} images.']
+    if comparison.others:
+        notes.append('Differences are taken before rounding; of rPC they are percentage points.')
+        if comparison.seeds > 1:
+            notes.append(
+                '* The mean difference is larger than its standard deviation over the seeds, which '
+                'is no test of significance.'
+            )
+    if 'mPC' not in _summary(comparison):
+        notes.append(f'mPC and rPC need the clean images and all {summaries.TOTAL} cells.')
+    return notes
+
+
+def _show(form: Callable[[float], str], spread: Spread | None) -> str:
+    if spread is None:
+        return '-'
+    return form(spread.mean) + ('' if spread.std is None else f' ± {points(spread.std)}')
+
+
+def _show_difference(spread: Spread | None) -> str:
+    return _show(signed, spread) + '*' * (spread is not None and spread.exceeds)
+
+
+def _with_difference(comparison: Comparison, method: str, quantity: Quantity) -> str:
+    """Means without their spread, for which there is no room."""
+    own = comparison.absolute(method, quantity)
+    if own is None:
+        return '-'
+    if method == comparison.first:
+        return points(own.mean)
+    change = comparison.difference(method, quantity)
+    return f'{points(own.mean)} ({signed(change.mean)}{"*" * change.exceeds})'
+
+
+def _csv(rows: list[list]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows(rows)
+    return text.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

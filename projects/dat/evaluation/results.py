@@ -1,143 +1,143 @@
-"""The result of one robustness evaluation: a JSON file that every table and plot is made from."""
+"""The result of an evaluation: a JSON file that every table and plot is made from.
+
+One scheme holds every test set: a cell is a set at a level, such as ('fog', 3), ('coco_o',
+'cartoon') or ('pgd', 4.0). Means over cells are not in it but computed from it (summaries.py).
+"""
 
 import dataclasses
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from projects.dat.corruptions.names import (
-    BENCHMARK,
-    CHANNEL_ORDERS,
-    CORRUPTIONS,
-    GROUPS,
-    SEVERITIES,
-)
 from projects.dat.runtime.errors import UserError
 from projects.dat.runtime.files import replacing
 
-SCHEMA = 1
+SCHEMA = 2
 Metrics = dict[str, float | None]
+Cell = tuple[str, int | float | str]
+"""A set and a level."""
+
+CLEAN: Cell = ('clean', 0)
+"""The images as they are."""
 
 
 @dataclass(frozen=True)
-class Summary:
-    """Means over a result's cells, as Michaelis et al. (arXiv:1907.07484, section 3) name them.
-
-    Attributes:
-        complete: Whether the clean images and all 15 x 5 cells of the benchmark were evaluated.
-        P: The metric on the clean images; None before they were evaluated.
-        mPC: Mean over the benchmark's 75 cells; None unless complete.
-        rPC: mPC / P, a fraction; None unless complete, and where P is 0.
-        groups: Mean over each group's cells; None for a group that lacks one.
-        partial: ``dict(mean=..., cells=n)`` over those benchmark cells that an incomplete result
-            has; None where it has none, and for a complete result.
-    """
-
-    complete: bool
-    P: float | None
-    mPC: float | None
-    rPC: float | None
-    groups: dict[str, float | None]
-    partial: dict[str, float] | None
-
-
-@dataclass
-class RobustnessResult:
-    """What was evaluated, how, and the metrics of every cell (a corruption at a severity).
+class Identity:
+    """What two evaluations have to have in common to be parts of one result.
 
     Args:
         config: Path of the config.
         config_sha256: Of that part of the config, with its options, that the figures depend on.
         checkpoint: Path of the checkpoint.
         checkpoint_sha256: Of its bytes.
-        annotations_sha256: Of the annotation file's bytes.
-        num_images: How many images each cell has.
-        seed: Seed of the corruptions.
-        channel_order: 'bgr' or 'rgb', in which order the corruptions got the channels.
-        image_format: None where images were corrupted on the fly, else the tree's: 'png' or
-            'jpeg-<quality>'.
         metric: Name of the metric that is summarized, such as 'coco/bbox_mAP'.
-        packages: Versions of the packages that the figures depend on.
-        clean: All metrics on the clean images by name; None before they were evaluated.
-        cells: All metrics by corruption, severity (1..5) and name. Values are as MMDetection gives
-            them, AP in 0..1; None stands for one that is not a finite number.
+        packages: Versions of the packages that the figures of this config depend on.
+        data: By test set, such as 'coco_c', what its figures depend on besides, by name: the hash
+            of its annotations, a seed.
     """
 
     config: str
     config_sha256: str
     checkpoint: str
     checkpoint_sha256: str
-    annotations_sha256: str
-    num_images: int
-    seed: int
-    channel_order: str
-    image_format: str | None
     metric: str
     packages: dict[str, str]
-    clean: Metrics | None = None
-    cells: dict[str, dict[int, Metrics]] = field(default_factory=dict)
+    data: dict[str, dict[str, str | int]]
 
-    def value(self, corruption: str | None = None, severity: int = 0) -> float | None:
-        """The metric of one cell, severity 0 being the clean images; None if it is not there."""
-        metrics = self.cells.get(corruption, {}).get(severity) if severity else self.clean
-        return None if metrics is None else metrics[self.metric]
+    def difference(self, other: 'Identity', model: bool) -> str:
+        """What was not the same for another result, each with both values; '' if all was.
 
-    def add(self, corruption: str | None, severity: int, metrics: Metrics) -> None:
-        """Put in the metrics of one cell, severity 0 being the clean images.
+        Packages and test sets that only one of the two used make no difference.
 
-        Raises:
-            UserError: The result's metric is not among them, or not a finite number.
+        Args:
+            other: Of another result.
+            model: Whether config and checkpoint have to be the same, too.
         """
-        metrics = {name: _finite(value) for name, value in metrics.items()}
-        if metrics.get(self.metric) is None:
-            raise UserError(
-                f'expected the metric {self.metric} as a number, but the evaluator gave '
-                f'{", ".join(metrics) or "none"}: name one of these by --metric'
-            )
-        if severity == 0:
-            self.clean = metrics
-        else:
-            self.cells.setdefault(corruption, {})[severity] = metrics
-
-    def summary(self) -> Summary:
-        """P, mPC, rPC and the groups' means of the cells that are there."""
-        clean = self.value()
-        values = self._values(BENCHMARK)
-        known = [value for value in values if value is not None]
-        complete = clean is not None and len(known) == len(values)
-        mpc = _mean(values) if complete else None
-        return Summary(
-            complete=complete,
-            P=clean,
-            mPC=mpc,
-            rPC=mpc / clean if complete and clean else None,
-            groups={group: _mean(self._values(names)) for group, names in GROUPS.items()},
-            partial=None if complete or not known else dict(mean=_mean(known), cells=len(known)),
+        facts = self._facts(model), other._facts(model)
+        return ', '.join(
+            f'{what} is {shown} and {facts[1][what][1]}'
+            for what, (value, shown) in facts[0].items()
+            if value != facts[1].get(what, (value,))[0]
         )
 
-    def save(self, path: str | Path) -> None:
-        """Write the file atomically, the cells in the benchmark's order."""
-        content = {'schema': SCHEMA, **dataclasses.asdict(self)}
-        content['cells'] = {
-            name: {str(severity): metrics for severity, metrics in sorted(self.cells[name].items())}
-            for name in CORRUPTIONS if name in self.cells
-        }
-        content['summary'] = dataclasses.asdict(self.summary())
-        try:
-            with replacing(path) as temporary:
-                temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + '\n')
-        except OSError as error:
+    def _facts(self, model: bool) -> dict[str, tuple[Any, Any]]:
+        """What is compared and how it is shown, by what it is called."""
+        facts = {'metric': (self.metric, self.metric)}
+        if model:
+            facts = {
+                'config (model, test_dataloader, test_evaluator, test_cfg)':
+                    (self.config_sha256, f'{self.config} [{self.config_sha256[:8]}]'),
+                'checkpoint':
+                    (self.checkpoint_sha256, f'{self.checkpoint} [{self.checkpoint_sha256[:8]}]'),
+                **facts,
+            }
+        for name, values in self.data.items():
+            for key, value in values.items():
+                shown = value[:8] if key.endswith('_sha256') else value
+                facts[f'{key} of {name}'] = value, shown
+        return facts | {f'version of {name}': (v, v) for name, v in self.packages.items()}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured on one cell.
+
+    Args:
+        num_images: How many images it has.
+        metrics: By name, as the evaluator gives them (MMDetection's AP in 0..1); None stands for
+            what is not a finite number.
+    """
+
+    num_images: int
+    metrics: Metrics
+
+
+@dataclass
+class Result:
+    """What was evaluated, how, and what was measured on every cell."""
+
+    identity: Identity
+    cells: dict[Cell, Measurement] = field(default_factory=dict)
+
+    def value(self, cell: Cell) -> float | None:
+        """The identity's metric on one cell; None if it is not there."""
+        found = self.cells.get(cell)
+        return None if found is None else found.metrics[self.identity.metric]
+
+    def add(self, cell: Cell, metrics: Mapping[str, float], num_images: int) -> None:
+        """Put in what was measured on one cell.
+
+        Raises:
+            UserError: The identity's metric is not among the metrics, or not a finite number.
+        """
+        metrics = {name: float(x) if math.isfinite(x) else None for name, x in metrics.items()}
+        if metrics.get(self.identity.metric) is None:
             raise UserError(
-                f'the result {path} cannot be written ({error.strerror}): name another file with '
-                '--out'
-            ) from None
+                f'expected the metric {self.identity.metric} as a number, but the evaluator gave '
+                f'{", ".join(metrics) or "none"}: name one of these by --metric'
+            )
+        self.cells[cell] = Measurement(num_images, metrics)
+
+    def save(self, path: str | Path) -> None:
+        """Write the file atomically; the order of evaluation leaves no trace in it.
+
+        Raises:
+            UserError: It cannot be written.
+        """
+        cells = [
+            dict(set=cell[0], level=cell[1], **dataclasses.asdict(self.cells[cell]))
+            for cell in sorted(self.cells, key=sort_key)
+        ]
+        content = dict(schema=SCHEMA, identity=dataclasses.asdict(self.identity), cells=cells)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + '\n')
 
     @classmethod
-    def load(cls, path: str | Path) -> 'RobustnessResult':
-        """Read a file that :meth:`save` wrote; the summary is computed afresh.
+    def load(cls, path: str | Path) -> 'Result':
+        """Read a file that :meth:`save` wrote.
 
         Raises:
             UserError: It cannot be read, or is no such file.
@@ -145,69 +145,72 @@ class RobustnessResult:
         try:
             content = json.loads(Path(path).read_text())
         except (OSError, ValueError) as error:
-            raise UserError(
-                f'{path} cannot be read as a result of tools/test_coco_c.py: {error}'
-            ) from None
+            raise UserError(f'{path} cannot be read as a result: {error}') from None
         found = content.get('schema') if isinstance(content, dict) else None
         if found != SCHEMA:
             raise UserError(
-                f'{path} is no result of this version of tools/test_coco_c.py: expected schema '
-                f'{SCHEMA}, but found {found}; evaluate again'
+                f'{path} has schema {found}, but this version reads schema {SCHEMA}: evaluate again'
             )
-        problem = _problem(content)
-        if problem:
-            raise UserError(f'{path} is damaged: {problem}; evaluate again')
-        values = {f.name: content[f.name] for f in dataclasses.fields(cls)}
-        values['cells'] = {
-            name: {int(severity): metrics for severity, metrics in cells.items()}
-            for name, cells in content['cells'].items()
-        }
-        return cls(**values)
+        try:
+            return _read(content)
+        except ValueError as error:
+            raise UserError(f'{path} is damaged ({error}): evaluate again') from None
 
-    def _values(self, names: Iterable[str]) -> list[float | None]:
-        return [self.value(name, severity) for name in names for severity in SEVERITIES]
+    @classmethod
+    def resume(cls, path: str | Path, identity: Identity) -> 'Result':
+        """The result to add to: that in the file, or an empty one where there is no file.
 
-
-def _mean(values: list[float | None]) -> float | None:
-    return None if None in values else math.fsum(values) / len(values)
-
-
-def _finite(value: Any) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-_TYPES = dict(
-    config=str, config_sha256=str, checkpoint=str, checkpoint_sha256=str, annotations_sha256=str,
-    num_images=int, seed=int, channel_order=str, image_format=(str, type(None)), metric=str,
-    packages=dict, clean=(dict, type(None)), cells=dict,
-)
+        Raises:
+            UserError: The file is of something else.
+        """
+        if not Path(path).exists():
+            return cls(identity)
+        result = cls.load(path)
+        difference = result.identity.difference(identity, model=True)
+        if difference:
+            raise UserError(
+                f'{path} holds results of something else than this run ({difference}): write to '
+                'another file with --out, or remove that one'
+            )
+        data = {**result.identity.data, **identity.data}
+        return cls(dataclasses.replace(result.identity, data=data), result.cells)
 
 
-def _problem(content: dict) -> str | None:
-    """What is wrong in a file's content, in a few words."""
-    for name, kind in _TYPES.items():
-        if name not in content:
-            return f'{name} is missing'
-        if not isinstance(content[name], kind) or isinstance(content[name], bool):
-            return f'{name} is {content[name]!r}'
-    if content['channel_order'] not in CHANNEL_ORDERS:
-        return f'channel_order is {content["channel_order"]!r}'
-    entries = [('clean', content['clean'])] if content['clean'] is not None else []
-    for name, cells in content['cells'].items():
-        if name not in CORRUPTIONS or not isinstance(cells, dict):
-            return f'cells has {name!r}'
-        for severity, metrics in cells.items():
-            if severity not in map(str, SEVERITIES):
-                return f'{name} has severity {severity!r}'
-            entries.append((f'{name} at severity {severity}', metrics))
-    for where, metrics in entries:
-        values = metrics.values() if isinstance(metrics, dict) else [metrics]
-        if not all(_is_number(value) or value is None for value in values):
-            return f'the metrics of {where} are no numbers'
-        if not isinstance(metrics, dict) or metrics.get(content['metric']) is None:
-            return f'{where} lacks {content["metric"]}'
-    return None
+def sort_key(cell: Cell) -> tuple:
+    """Sorts cells by set, then level; levels that are words come after numbers."""
+    return cell[0], isinstance(cell[1], str), cell[1]
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _read(content: dict) -> Result:
+    """Raises ValueError, in a few words, for what :meth:`Result.save` does not write."""
+    found = _typed(content.get('identity'), 'identity', dict)
+    entries = {
+        f.name: _typed(found.get(f.name), f.name, str if f.type is str else dict)
+        for f in dataclasses.fields(Identity)
+    }
+    for name, values in {**entries['data'], 'packages': entries['packages']}.items():
+        for key, value in _typed(values, name, dict).items():
+            _typed(value, f'{key} of {name}', str, int)
+    result = Result(Identity(**entries))
+    for entry in _typed(content.get('cells'), 'cells', list):
+        _typed(entry, 'a cell', dict)
+        name = _typed(entry.get('set'), 'the set of a cell', str)
+        level = _typed(entry.get('level'), f'the level of {name}', int, float, str)
+        where = f'{name} at level {level}'
+        count = _typed(entry.get('num_images'), f'the number of images of {where}', int)
+        metrics = _typed(entry.get('metrics'), f'the metrics of {where}', dict)
+        for key, value in metrics.items():
+            _typed(value, f'{key} of {where}', int, float, type(None))
+        if metrics.get(entries['metric']) is None:
+            raise ValueError(f'{where} lacks {entries["metric"]}')
+        if (name, level) in result.cells:
+            raise ValueError(f'{where} is there twice')
+        result.cells[name, level] = Measurement(count, metrics)
+    return result
+
+
+def _typed(value: Any, what: str, *kinds: type) -> Any:
+    # isinstance would take True for a number; JSON's reader knows NaN.
+    if type(value) not in kinds or isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f'{what} is {value!r}')
+    return value

@@ -1,4 +1,4 @@
-"""Where the images of a cell of COCO-C come from: changes to the config of a test loader."""
+"""COCO-C: where the images of its cells come from, as changes to the config of a test loader."""
 
 import copy
 import hashlib
@@ -6,6 +6,7 @@ import json
 import os.path as osp
 import shlex
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 
 import mmengine.fileio as fileio
@@ -14,17 +15,75 @@ from mmdet.datasets.transforms import LoadImageFromNDArray
 from mmdet.registry import TRANSFORMS
 from mmengine.config import Config
 
-from projects.dat.corruptions.coco_c.tree import ANNOTATIONS, cell_folder, list_files, read_manifest
+from projects.dat.corruptions.coco_c.tree import (
+    ANNOTATIONS,
+    cell_folder,
+    list_files,
+    make_manifest,
+    read_manifest,
+)
+from projects.dat.corruptions.names import SEVERITIES
 from projects.dat.corruptions.transform import CorruptImage
 from projects.dat.runtime.config import leaf_datasets
 from projects.dat.runtime.errors import UserError
 from projects.dat.runtime.preflight.data import annotation_file, image_folder
 
-Cell = tuple[str | None, int]
-"""A corruption and a severity; severity 0, without a corruption, is the clean images."""
+from .results import CLEAN, Cell
 
 
-class OnTheFly:
+def cells_of(corruptions: Iterable[str], severities: Iterable[int] = SEVERITIES) -> list[Cell]:
+    """The clean images first, then each corruption at each severity."""
+    return [CLEAN, *product(dict.fromkeys(corruptions), sorted(set(severities)))]
+
+
+class CocoC:
+    """The cells of COCO-C as data loaders.
+
+    Args:
+        manifest: Of a tree that holds the images, or would hold them; see ``read_manifest``.
+    """
+
+    def __init__(self, manifest: dict) -> None:
+        self.manifest = manifest
+
+    def data(self, cfg: Config) -> dict[str, dict[str, str | int]]:
+        """What the figures depend on besides model and metric, for their identity.
+
+        Images corrupted on the fly are those of a tree of png files.
+
+        Raises:
+            UserError: An annotation file cannot be read.
+        """
+        manifest = self.manifest
+        quality = '' if manifest['quality'] is None else f' {manifest["quality"]}'
+        packages = ', '.join(f'{name} {v}' for name, v in sorted(manifest['packages'].items()))
+        return dict(coco_c=dict(
+            annotations_sha256=_sha256([dataset for _, dataset in datasets_of(cfg)]),
+            seed=manifest['seed'],
+            channel_order=manifest['channel_order'],
+            format=manifest['format'] + quality,
+            corrupted_with=packages,
+        ))
+
+    def loaders(self, cfg: Config, cells: Iterable[Cell]) -> dict[Cell, dict]:
+        """Config of the test loader of each cell; but for the images it is as ``cfg`` has it.
+
+        Raises:
+            UserError: The config's images cannot be corrupted, or are not those of the tree.
+        """
+        self.check(cfg, cells)
+        loaders = {}
+        for cell in cells:
+            loader = copy.deepcopy(cfg.test_dataloader)
+            loader['persistent_workers'] = False  # they would outlive their cell
+            if cell != CLEAN:
+                for path, dataset in leaf_datasets(loader['dataset'], 'test_dataloader.dataset'):
+                    self.corrupt(path, dataset, *cell)
+            loaders[cell] = loader
+        return loaders
+
+
+class OnTheFly(CocoC):
     """Images corrupted in the loader's workers, right after they are read.
 
     Args:
@@ -32,19 +91,11 @@ class OnTheFly:
         channel_order: See :class:`projects.dat.corruptions.transform.CorruptImage`.
     """
 
-    image_format = None
-
     def __init__(self, seed: int, channel_order: str) -> None:
-        self.seed = seed
-        self.channel_order = channel_order
+        super().__init__(make_manifest('', seed, channel_order, 'png', None))
 
     def check(self, cfg: Config, cells: Iterable[Cell]) -> None:
-        """Check that the config's images can be corrupted.
-
-        Raises:
-            UserError: A pipeline has no image loader.
-        """
-        cell_loader(cfg, self, ('fog', 1))
+        """Nothing that :meth:`corrupt` would not find."""
 
     def corrupt(self, path: str, dataset: dict, corruption: str, severity: int) -> None:
         """Let ``dataset``, the config of a leaf data set at ``path``, give corrupted images."""
@@ -57,13 +108,13 @@ class OnTheFly:
                 'the pipeline read image files'
             )
         step = dict(
-            type=CorruptImage, corruption=corruption, severity=severity, seed=self.seed,
-            channel_order=self.channel_order,
+            type=CorruptImage, corruption=corruption, severity=severity,
+            seed=self.manifest['seed'], channel_order=self.manifest['channel_order'],
         )
         dataset['pipeline'] = [*pipeline[:at + 1], step, *pipeline[at + 1:]]
 
 
-class Tree:
+class Tree(CocoC):
     """Images from a folder that ``tools/build_coco_c.py`` built.
 
     Args:
@@ -75,11 +126,7 @@ class Tree:
 
     def __init__(self, root: str) -> None:
         self.root = Path(root).resolve()
-        self.manifest = read_manifest(self.root)
-        self.seed = self.manifest['seed']
-        self.channel_order = self.manifest['channel_order']
-        quality = self.manifest['quality']
-        self.image_format = self.manifest['format'] + ('' if quality is None else f'-{quality}')
+        super().__init__(read_manifest(self.root))
 
     def check(self, cfg: Config, cells: Iterable[Cell]) -> None:
         """Check that the tree is of the config's annotation file and has all images of the cells.
@@ -88,7 +135,8 @@ class Tree:
             UserError: It is of another file, images are missing, or the config reads images in
                 another way than they were read for the tree.
         """
-        for path, dataset in datasets_of(cfg):
+        datasets = datasets_of(cfg)
+        for path, dataset in datasets:
             _check_loader(path, dataset)
             if _sha256([dataset]) != self.manifest['annotations_sha256']:
                 raise UserError(
@@ -99,14 +147,14 @@ class Tree:
         if missing:
             severities = sorted({str(s) for found in missing.values() for s in found})
             named = (f'{name} {" ".join(map(str, found))}' for name, found in missing.items())
-            options = ['--seed', str(self.seed), '--channel-order', self.channel_order]
-            options += ['--format', self.manifest['format']]
-            if self.manifest['quality'] is not None:
-                options += ['--quality', str(self.manifest['quality'])]
+            options = []
+            for key in ('seed', 'channel_order', 'format', 'quality'):
+                if self.manifest[key] is not None:
+                    options += [f'--{key.replace("_", "-")}', str(self.manifest[key])]
             options += ['--corruptions', *missing, '--severities', *severities]
             raise UserError(
                 f'{self.root} lacks images of {", ".join(named)}: build them with '
-                f'`{_build_command(datasets_of(cfg)[0][1], str(self.root), *options)}`'
+                f'`{_build_command(datasets[0][1], str(self.root), *options)}`'
             )
 
     def _missing(self, cells: Iterable[Cell]) -> dict[str, list[int]]:
@@ -116,7 +164,7 @@ class Tree:
         names = {osp.normpath(image['file_name']) for image in images}
         missing = {}
         for corruption, severity in cells:
-            if severity == 0:
+            if (corruption, severity) == CLEAN:
                 continue
             there = list_files(self.root, cell_folder(corruption, severity))
             if not images or not names <= there:
@@ -130,29 +178,9 @@ class Tree:
         dataset['data_prefix'] = dict(dataset.get('data_prefix') or {}, img=folder)
 
 
-def cell_loader(cfg: Config, images: OnTheFly | Tree, cell: Cell) -> dict:
-    """Config of the test loader that gives one cell's images; the rest is as ``cfg`` has it."""
-    loader = copy.deepcopy(cfg.test_dataloader)
-    loader['persistent_workers'] = False  # they would outlive their cell
-    corruption, severity = cell
-    if severity:
-        for path, dataset in leaf_datasets(loader['dataset'], 'test_dataloader.dataset'):
-            images.corrupt(path, dataset, corruption, severity)
-    return loader
-
-
 def datasets_of(cfg: Config) -> list[tuple[str, dict]]:
     """The data sets of the test loader inside all wrappers, with their dotted paths."""
     return list(leaf_datasets(cfg.test_dataloader['dataset'], 'test_dataloader.dataset'))
-
-
-def annotations_sha256(cfg: Config) -> str:
-    """Of the bytes of the test data's annotation file, or of several, one after the other.
-
-    Raises:
-        UserError: One cannot be read.
-    """
-    return _sha256([dataset for _, dataset in datasets_of(cfg)])
 
 
 def _sha256(datasets: list[dict]) -> str:

@@ -1,0 +1,274 @@
+"""Compare methods of training: `python tools/compare.py CONFIG --method plain dat --seeds 0 1 2`.
+
+Trains one detector with every method and seed: for a seed from the same initial weights, on the
+same data in the same order with the same augmentations, on the same schedule. Evaluates each run on
+clean and on corrupted images; writes tables and plots with means over the seeds, and differences
+from the first method that are taken seed by seed. Finished stages are kept: a comparison that was
+interrupted goes on where it stopped. The run of a method and a seed lies in OUT/METHOD/seedN.
+"""
+
+import argparse
+import copy
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import projects.dat.register  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
+
+import torch  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
+from mmengine.registry import MODELS, init_default_scope  # noqa: E402
+from mmengine.runner import set_random_seed  # noqa: E402
+
+from projects.dat.corruptions import expand  # noqa: E402
+from projects.dat.evaluation.coco_c import cells_of  # noqa: E402
+from projects.dat.evaluation.comparison import Comparison  # noqa: E402
+from projects.dat.evaluation.report import write_report  # noqa: E402
+from projects.dat.evaluation.results import Result  # noqa: E402
+from projects.dat.runtime import cli  # noqa: E402
+from projects.dat.runtime.config import set_data_root  # noqa: E402
+from projects.dat.runtime.errors import UserError  # noqa: E402
+from projects.dat.runtime.files import replacing  # noqa: E402
+from projects.dat.training.runner import check_adversarial, prepare_model  # noqa: E402
+from tools.test_coco_c import add_evaluation_arguments, choose_images  # noqa: E402
+
+FRAGMENTS = ROOT / 'configs' / '_base_' / 'attacks'
+PLAIN = 'plain'
+
+
+def parse_args() -> argparse.Namespace:
+    # Without abbreviations: --seed would be taken for --seeds.
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        'config', nargs='?', default=str(ROOT / 'configs' / 'efficientdet_512.py'),
+        help='config of the plain detector (default: configs/efficientdet_512.py)',
+    )
+    parser.add_argument(
+        '--method', nargs='+', action='extend', metavar='NAME[=FRAGMENT]',
+        help='methods and the config fragments that they add; a name alone is one of '
+        'configs/_base_/attacks, or plain, which adds nothing (default: plain det_advprop dat)',
+    )
+    parser.add_argument(
+        '--seeds', nargs='+', type=int, default=[0], metavar='N',
+        help='of the trainings (default: 0)',
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path('work_dirs/compare'),
+        help='folder for runs, results, tables and plots (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--data-root', metavar='PATH', help='where the data is: sets data_root of every data set'
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=cli.Options, metavar='KEY=VALUE',
+        help='change entries of all configs, adversarial.* of those that have it',
+    )
+    parser.add_argument('--gpus', type=int, default=1, help='processes a run has (default: 1)')
+    parser.add_argument(
+        '--jobs', type=int, default=1,
+        help='runs at once, each one thread on a CPU; with more than one, each writes to a log '
+        'file beside its folder (default: 1)',
+    )
+    add_evaluation_arguments(parser, seed='--corruption-seed')
+    return parser.parse_args()
+
+
+def methods_of(args: argparse.Namespace) -> dict[str, str | None]:
+    """Fragments by the methods' names; None for the plain one."""
+    methods = {}
+    for text in args.method or (PLAIN, 'det_advprop', 'dat'):
+        name, _, fragment = text.partition('=')
+        if not name or name in methods or Path(name).name != name:
+            raise UserError(
+                f'expected a name of its own for every method, fit for a folder, but got {text!r}'
+            )
+        methods[name] = fragment or (None if name == PLAIN else str(FRAGMENTS / f'{name}.py'))
+    if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
+        raise UserError(f'expected --seeds that differ, from 0 on, but got {args.seeds}')
+    if min(args.jobs, args.gpus) < 1:
+        raise UserError(f'--jobs and --gpus must be at least 1, but are {args.jobs}, {args.gpus}')
+    return methods
+
+
+def initial_weights(seed: int, args: argparse.Namespace) -> Path:
+    """Where the weights are that all runs of a seed start from, unless the config names some."""
+    return (args.out / f'initial_seed{seed}.pth').resolve()
+
+
+def make_config(fragment: str | None, run: Path, seed: int, args: argparse.Namespace) -> Config:
+    """The plain config with the method's fragment and all that makes the runs comparable."""
+    cfg = cli.read_config(args.config)
+    if args.data_root is not None:
+        set_data_root(cfg, args.data_root)
+    for key in ('adversarial', 'runner_type') if 'adversarial' in cfg else ():
+        cfg.pop(key, None)
+    if fragment is not None:
+        cfg.merge_from_dict(cli.read_config(fragment)._cfg_dict)
+    cli.merge_options(cfg, args.cfg_options)
+    if fragment is None:
+        cfg.pop('adversarial', None)
+    cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
+    # The loader's random numbers depend on seed and epoch alone, whatever the method draws.
+    cfg.train_dataloader.worker_init_fn = dict(type='seed_worker')
+    cfg.train_dataloader.persistent_workers = False
+    hooks = [*cfg.get('default_hooks', {}).values(), *cfg.get('custom_hooks', [])]
+    if not any(hook and hook['type'] == 'RandomStateHook' for hook in hooks):
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='RandomStateHook')]
+    cfg.load_from = cfg.get('load_from') or str(initial_weights(seed, args))
+    cfg.work_dir = str(run)
+    return cfg
+
+
+def check(cfg: Config, args: argparse.Namespace) -> None:
+    """Look for everything that can be amiss now, rather than after the first training."""
+    choose_images(args).loaders(cfg, cells_of(expand(args.corruptions), args.severities))
+    cfg = copy.deepcopy(cfg)
+    if cfg.load_from in [str(initial_weights(seed, args)) for seed in args.seeds]:
+        cfg.load_from = None  # about to be written
+    cli.check_once(cfg, 'train')
+    cfg.load_from = None  # what is tested will come from the training
+    cli.check_once(cfg, 'test')
+    if 'adversarial' in cfg:
+        check_adversarial(cfg, load=True)
+        init_default_scope(cfg.get('default_scope', 'mmdet'))
+        prepare_model(MODELS.build(cfg.model), cfg)
+
+
+def write_config(cfg: Config, file: Path) -> None:
+    """Write a run's config, or check that the one that lies there is the same."""
+    with replacing(file) as temporary:
+        cfg.dump(temporary)
+        if file.exists() and file.read_bytes() != temporary.read_bytes():
+            raise UserError(
+                f'{file.parent} holds a comparison with other settings than these: give the ones '
+                f'of {file.name} there, or another folder with --out'
+            )
+
+
+def write_initial_weights(cfg: Config, file: Path) -> None:
+    """Initialize the plain detector as MMEngine's Runner would, and save it."""
+    # Its list of every parameter's origin is for a run's log file.
+    MMLogger.get_current_instance().setLevel('WARNING')
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    set_random_seed(cfg.randomness.seed)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    with replacing(file) as temporary:
+        torch.save(dict(state_dict=model.state_dict()), temporary)
+
+
+class Runs:
+    """The runs of a comparison, as processes of other tools; the first that fails ends all."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.processes = set()
+        self.ended = False
+
+    def finish(self, run: Path, title: str) -> None:
+        """Train and evaluate, or go on with it, in a folder beside its config."""
+        print(f'{title}: {run}', flush=True)
+        start = time.monotonic()
+        checkpoint, last = run / 'checkpoint.pth', run / 'last_checkpoint'
+        if not checkpoint.exists():
+            self._tool('train.py', run, *(['--resume'] if last.exists() else []))
+            with replacing(checkpoint) as temporary:
+                shutil.copyfile(last.read_text(), temporary)
+        args = self.args
+        options = ['--work-dir', run / 'evaluation', '--out', run / 'coco_c.json']
+        options += ['--corruptions', *args.corruptions, '--severities', *args.severities]
+        options += ['--metric', args.metric]
+        for name in ('coco_c', 'channel_order', 'seed'):
+            value = getattr(args, name)
+            if value is not None:
+                options += [f'--{name.replace("_", "-")}', value]
+        self._tool('test_coco_c.py', run, checkpoint, *options)
+        if args.jobs > 1:
+            minutes, seconds = divmod(round(time.monotonic() - start), 60)
+            print(f'{title}: done in {minutes}:{seconds:02}', flush=True)
+
+    def _tool(self, name: str, run: Path, *arguments: str | Path) -> None:
+        """Run a tool on a run's config; when it fails it has said why, its status becomes ours."""
+        command, launcher = [sys.executable, '-W', 'ignore'], []
+        if self.args.gpus > 1:
+            command += ['-m', 'torch.distributed.run', '--standalone']
+            command += [f'--nproc_per_node={self.args.gpus}']
+            launcher = ['--launcher', 'pytorch']
+        command += map(str, [ROOT / 'tools' / name, run.with_suffix('.py'), *arguments, *launcher])
+        several, log = self.args.jobs > 1, run.with_suffix('.log')
+        env = {'OMP_NUM_THREADS': '1', **os.environ} if several else None
+        with open(log, 'a') if several else nullcontext() as stream:
+            if self.ended:
+                sys.exit(1)
+            process = subprocess.Popen(command, stdout=stream, stderr=stream, env=env)
+            self.processes.add(process)
+            status = process.wait()
+        if status:
+            if several and not self.ended:
+                print(f'{log.read_text().splitlines()[-1]}\n(the end of {log})', file=sys.stderr)
+            self.end()
+            sys.exit(status)
+
+    def end(self) -> None:
+        """End all processes; no further one starts."""
+        self.ended = True
+        for process in list(self.processes):
+            process.terminate()
+
+
+def load(run: Path, args: argparse.Namespace) -> Result:
+    """A run's result without the cells that only an earlier start was asked for."""
+    result = Result.load(run / 'coco_c.json')
+    chosen = cells_of(expand(args.corruptions), args.severities)
+    return Result(result.identity, {cell: result.cells[cell] for cell in chosen})
+
+
+def main() -> None:
+    args = parse_args()
+    methods = methods_of(args)
+    folders = {
+        (method, seed): args.out / method / f'seed{seed}' for seed in args.seeds
+        for method in methods
+    }
+    configs = {
+        key: make_config(methods[key[0]], run, key[1], args) for key, run in folders.items()
+    }
+    for method in methods:
+        check(configs[method, args.seeds[0]], args)
+    for key, cfg in configs.items():
+        write_config(cfg, folders[key].with_suffix('.py'))
+    for seed in args.seeds:
+        file = initial_weights(seed, args)
+        cfg = configs[next(iter(methods)), seed]
+        if cfg.load_from == str(file) and not file.exists():
+            write_initial_weights(cfg, file)
+
+    runs = Runs(args)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the runs are ended too
+    with ThreadPoolExecutor(args.jobs) as pool:
+        try:
+            titles = [f'[{i}/{len(folders)}] {m}, seed {s}' for i, (m, s) in enumerate(folders, 1)]
+            for _ in pool.map(runs.finish, folders.values(), titles):
+                pass
+        except BaseException:
+            runs.end()
+            raise
+    comparison = Comparison({
+        method: [load(folders[method, seed], args) for seed in args.seeds] for method in methods
+    })
+    print(f'\n{write_report(comparison, args.out)}')
+    print(f'\nwrote {args.out}/comparison.md, its .csv files and plots')
+
+
+if __name__ == '__main__':
+    cli.run(main)
