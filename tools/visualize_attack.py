@@ -31,8 +31,9 @@ from projects.dat.runtime.preflight.weights import (  # noqa: E402
 )
 from projects.dat.training import Adversary  # noqa: E402
 from projects.dat.training.attack_pictures import COLUMNS, attack_sheet  # noqa: E402
+from projects.dat.training.prepare import prepare_model  # noqa: E402
 from projects.dat.training.runner import (  # noqa: E402
-    check_adversarial, make_hook, prepare_model,
+    check_adversarial, make_hook, settings_of,
 )
 
 
@@ -51,7 +52,7 @@ def load_model(cfg: Config, source: str) -> BaseModel:
     checkpoint = read_checkpoint(source, 'checkpoint', CURE)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
-    prepare_model(model, cfg, share=1.0)
+    prepare_model(model, **{**settings_of(cfg), 'assembly': 'concat', 'share': 1.0})
     check_fits(model, checkpoint, source)
     # Random sizes and mixtures belong to training.
     model.data_preprocessor.batch_augments = None

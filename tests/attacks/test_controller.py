@@ -85,6 +85,11 @@ def test_bad_settings_are_named(settings, named):
         TokenChangeController(**settings)
 
 
+def test_a_batch_without_a_gradient_calibrates_nothing():
+    controller = TokenChangeController()
+    assert controller.calibrate(lambda a: 0 * a, USED) == 1.0
+
+
 @pytest.mark.parametrize('alpha', [3e-4, 0.1, 40.0])
 def test_calibration_finds_the_step_size(alpha):
     controller = TokenChangeController()

@@ -9,7 +9,8 @@ from projects.dat.attacks import DiscreteAttack
 from projects.dat.evaluation.benchmark import make_batch
 from projects.dat.evaluation.recipe import PublishedRecipe, reconstruct
 from projects.dat.tokenizer import VQGAN, FastVQGAN, Tokenizer
-from projects.dat.training import AdversarialRunner, Adversary
+from projects.dat.training import Adversary
+from projects.dat.training.prepare import prepare_model
 
 OPTIONS = dict(
     mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
@@ -78,7 +79,7 @@ def test_the_gradient_is_that_of_our_step(data):
     before = plain.conv.weight.clone()
     recipe.step(data)
 
-    ours = AdversarialRunner.prepare(Detector(), split_bn='shared').train()
+    ours = prepare_model(Detector(), split_bn='shared').train()
     attack = DiscreteAttack(Tokenizer(recipe.network), variant='released', alpha=0.1, eps=0.1)
     adversary = Adversary(attack, ours)
     ours.data_preprocessor.bind(adversary)

@@ -101,6 +101,9 @@ def test_another_preprocessor_is_refused():
         (dict(attack=dict(type='Discrete')), "got 'Discrete'"),
         (dict(attack=dict(PIXEL, epsilon=1)), "'epsilon', which PixelAttack does not take"),
         (dict(attack=dict(PIXEL, eps=-1)), 'eps must be 0 or more'),
+        (dict(attack=dict(PIXEL, eps='8/255')), "eps must be a number, such as 0.031, not '8/255'"),
+        (dict(attack='PixelAttack'), "got 'PixelAttack'"),
+        (dict(losses=None), 'adversarial.losses'),
         (dict(attack=dict(type='PixelAttack', norm='L2')), 'lacks eps, alpha, steps'),
         (dict(attack=dict(type='DiscreteAttack')), 'needs a tokenizer'),
         (dict(tokenizer=dict(name='x')), "adversarial.tokenizer has the argument 'name'"),
@@ -160,9 +163,13 @@ def test_resuming_goes_on_with_the_step_size():
 class Summing(Detector):
     """One loss sums over images, one averages."""
 
+    def __init__(self, preprocessor):
+        super().__init__(preprocessor)
+        self.loss_obj = nn.MSELoss(reduction='sum')
+
     def forward(self, inputs, data_samples, mode):
         x = self.norm(self.conv(inputs))
-        return dict(loss_obj=[x.square().sum()], loss_bbox=x.square().mean() + 0.1)
+        return dict(loss_obj=[self.loss_obj(x, 0 * x)], loss_bbox=x.square().mean() + 0.1)
 
 
 @pytest.mark.parametrize('assembly, warns', [('concat', True), ('replace', False)])

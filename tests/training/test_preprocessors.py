@@ -5,6 +5,7 @@ import pytest
 import torch
 from mmdet.models import DetDataPreprocessor
 from mmengine.registry import MODELS
+from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 from mmpretrain.models.utils.data_preprocessor import ClsDataPreprocessor
 from mmpretrain.structures import DataSample
 from torch import nn
@@ -472,3 +473,47 @@ def test_the_objective_of_one_image_is_its_own():
         alone = inputs['inputs'][i : i + 1], copy.deepcopy(inputs['data_samples'][i : i + 1])
         assert loss.item() == pytest.approx(model(*alone, 'loss')['loss_bbox'].item(), rel=1e-4)
     assert found[1] > 1.5 * found[0]
+
+
+def test_images_that_a_pipeline_has_normalized_already_are_refused():
+    model, _ = make(mean=None, std=None)
+    data = batch((64, 64))
+    data['inputs'] = [(image.float() - 120) / 58 for image in data['inputs']]
+    with pytest.raises(UserError, match='expected images in 0..255'):
+        model.data_preprocessor(data, training=True)
+
+
+def test_a_share_leaves_a_clean_image():
+    """Batch norms of kind 'clean' and 'aux' would otherwise see none."""
+    model, _ = make(assembly='replace', share=0.8, norm=lambda c: SplitBN(c, split='clean'))
+    model.data_preprocessor(batch((64, 64), (64, 64)), training=True)
+    assert model.norm.sizes == (1, 1)
+
+
+def test_plain_batches_of_a_model_in_training_mode_are_plain_after_a_step():
+    model, _ = make(norm=lambda c: SplitBN(c, split='clean'))
+    model.data_preprocessor(batch((64, 64)), training=True)
+    data = model.data_preprocessor(batch((64, 64), (64, 64), (64, 64)), training=False)
+    assert model(**data, mode='loss') and model.norm.route == 'main'
+
+
+def test_mmengines_activation_checkpoints_are_off_in_the_attack():
+    model, adversary = make()
+    turn_on_activation_checkpointing(model, ['norm'])
+    wrapped = model.norm.forward
+    adversary = Adversary(adversary.attack, model)
+    model.data_preprocessor.bind(adversary)
+    out = model.data_preprocessor(batch((64, 64)), training=True)
+    assert model.norm.forward is wrapped and adversary.stats['attack/skipped'] == 0
+    assert model(**out, mode='loss')
+
+
+def test_classification_counts_the_collations_padding_as_padding():
+    preprocessor = make_adversarial(
+        ClsDataPreprocessor(num_classes=3, mean=[127.5] * 3, std=[127.5] * 3), 'concat', 1.0
+    )
+    samples = [DataSample(metainfo=dict(img_shape=s)).set_gt_label(0) for s in [(8, 8), (8, 4)]]
+    images = [torch.full((3, *sample.img_shape), 9, dtype=torch.uint8) for sample in samples]
+    inputs = preprocessor.plain(dict(inputs=images, data_samples=samples))['inputs']
+    mask = preprocessor._content(inputs, samples)
+    assert mask[0].all() and torch.equal(mask[1, 0].any(0), torch.arange(8) < 4)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import mmdet
 import mmpretrain
@@ -20,7 +21,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from projects.dat.runtime.errors import UserError
 from projects.dat.training import AdversarialDetDataPreprocessor, AdversarialRunner, SplitBN
-from projects.dat.training.runner import _pad_values
+from projects.dat.training.prepare import prepare_model
+from projects.dat.training.runner import _pad_values, settings_of
+from projects.dat.training.split_bn import split_batch_norms
 from tests.training.coco_case import coco_config, write_coco
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +61,7 @@ def test_every_batch_norm_that_trains_splits_and_the_weights_stay(name):
     keys = list(plain.state_dict())
     plain.train()
     training = [m for m in plain.modules() if isinstance(m, _BatchNorm) and m.training]
-    model = AdversarialRunner.prepare(plain)
+    model = prepare_model(plain)
     assert isinstance(model.data_preprocessor, AdversarialDetDataPreprocessor)
     assert sum(isinstance(m, SplitBN) for m in model.modules()) == len(training) > 0
     assert list(model.state_dict()) == keys
@@ -185,10 +188,15 @@ def test_a_config_without_the_key_is_refused(case):
         ({'share': 2}, 'share'),
         ({'split_bn': 'both'}, "got 'both'"),
         ({'attack.controller': {'target': 4}}, 'target must lie between 0 and 1'),
+        ({'keep_bn': 3}, 'adversarial.keep_bn'),
+        ({'share': 'half'}, 'share must be a number'),
+        ({'assembly': 'replace', 'share': 0.5, '': None}, 'leaves none of a batch of 1'),
     ],
 )
 def test_mistakes_are_said_before_anything_is_built(case, options, named):
     cfg = Config.fromfile(leaf(case, './plain.py'))
+    if options.pop('', 0) is None:
+        cfg.train_dataloader.batch_size = 1
     cfg.merge_from_dict({f'adversarial.{key}': value for key, value in options.items()})
     cfg.work_dir = str(case / 'run')
     with pytest.raises(UserError, match=named):
@@ -218,7 +226,7 @@ def test_auxiliary_batch_norms_must_train():
     model = model_of(backbone=backbone, neck=nn.BatchNorm2d(4))
     cure = 'model.backbone.norm_eval=False model.backbone.frozen_stages=-1'
     with pytest.raises(UserError, match=f'1 such as backbone.1 are frozen.*{cure}$'):
-        AdversarialRunner.prepare(model, split_bn='aux')
+        prepare_model(model, split_bn='aux')
 
 
 @pytest.mark.parametrize('base, cure', [
@@ -231,28 +239,28 @@ def test_how_to_thaw_is_said_in_the_options_that_the_model_has(base, cure):
     cfg = Config.fromfile(Path(mmdet.__file__).parent / '.mim/configs' / base).model
     cfg.backbone.init_cfg = None
     with pytest.raises(UserError, match=f'thaw them with --cfg-options {cure}$'):
-        AdversarialRunner.prepare(MODELS.build(cfg), split_bn='aux')
+        prepare_model(MODELS.build(cfg), split_bn='aux')
     for option in cure.split():
         key, value = option.split('=')
         assert key.split('.')[-1] in ('norm_eval', 'frozen_stages')
         cfg.backbone[key.split('.')[-1]] = {'False': False, '-1': -1}[value]
-    model = AdversarialRunner.prepare(MODELS.build(cfg), split_bn='aux')
+    model = prepare_model(MODELS.build(cfg), split_bn='aux')
     assert any('.aux.' in name for name, _ in model.named_parameters())
 
 
 def test_a_model_without_batch_norms_has_no_auxiliary_ones():
     model = model_of(backbone=nn.LayerNorm(4))
     with pytest.raises(UserError, match='has no batch norm that trains'):
-        AdversarialRunner.prepare(model, split_bn='aux')
-    assert AdversarialRunner.prepare(model_of(backbone=nn.LayerNorm(4)), split_bn='clean')
+        prepare_model(model, split_bn='aux')
+    assert prepare_model(model_of(backbone=nn.LayerNorm(4)), split_bn='clean')
 
 
 @pytest.mark.parametrize('split', ['clean', 'aux'])
 def test_batch_norms_that_tell_parts_apart_need_clean_images(split):
     options = dict(assembly='replace', split_bn=split)
     with pytest.raises(UserError, match='leaves none'):
-        AdversarialRunner.prepare(model_of(neck=nn.BatchNorm2d(4)), **options)
-    model = AdversarialRunner.prepare(model_of(neck=nn.BatchNorm2d(4)), share=0.5, **options)
+        prepare_model(model_of(neck=nn.BatchNorm2d(4)), **options)
+    model = prepare_model(model_of(neck=nn.BatchNorm2d(4)), share=0.5, **options)
     assert isinstance(model.neck, SplitBN)
 
 
@@ -263,9 +271,28 @@ def test_roi_heads_keep_their_batch_norm_and_others_are_pointed_out(caplog):
 
     model = model_of(neck=Activated(4), roi_head=nn.BatchNorm2d(4), head=nn.BatchNorm2d(4))
     with caplog.at_level(logging.WARNING):
-        AdversarialRunner.prepare(model, logger=logging.getLogger('test'))
+        prepare_model(model, logger=logging.getLogger('test'))
     assert isinstance(model.head, SplitBN) and not isinstance(model.roi_head, SplitBN)
     assert '1 batch norms such as neck take their statistics' in caplog.text
+
+
+def test_one_prefix_may_stand_alone():
+    cfg = Config(dict(adversarial=dict(keep_bn='backbone')))
+    assert settings_of(cfg)['keep_bn'] == ('backbone',)
+
+
+@pytest.mark.parametrize('package', ['mmdet', 'mmpretrain'])
+def test_auxiliary_batch_norms_start_as_their_main_ones(package):
+    """MMPretrain's ResNet sets the last of each block to zero when its weights are initialized."""
+    model = model_of(backbone=MODELS.build(dict(type=f'{package}.ResNet', depth=50)))
+    model.backbone.norm_eval, model.backbone.frozen_stages = False, -1
+    prepare_model(model, split_bn='aux')
+    runner = AdversarialRunner.__new__(AdversarialRunner)
+    runner.model = model
+    with patch.object(Runner, '_init_model_weights', lambda self: model.backbone.init_weights()):
+        runner._init_model_weights()
+    norms = split_batch_norms(model)
+    assert norms and all(torch.equal(norm.weight, norm.aux.weight) for norm in norms)
 
 
 def test_what_pipelines_pad_with_is_found():

@@ -8,6 +8,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
+from projects.dat.runtime.errors import UserError
 from projects.dat.training.split_bn import SplitBN, route_batch_norm, set_route
 
 OPTIONS = dict(eps=1e-3, momentum=0.01)
@@ -224,7 +225,7 @@ def test_models_of_the_libraries_are_converted_wherever_their_norms_are():
 def test_a_batch_of_another_size_is_refused():
     norm, _ = pair('shared')
     set_route([norm], 'split', (2, 2))
-    with pytest.raises(RuntimeError, match='2 clean and 2 adversarial images, got 3 samples'):
+    with pytest.raises(UserError, match='2 clean and 2 adversarial images, got 3 samples'):
         norm(torch.randn(3, 3, 4, 4))
 
 
@@ -261,6 +262,7 @@ sys.path.insert(0, {root!r})
 import projects.dat.register, torch
 import torch.distributed as dist
 from torch import nn
+from projects.dat.runtime.errors import UserError
 from projects.dat.training.split_bn import SplitBN, set_route
 
 dist.init_process_group('gloo')

@@ -18,12 +18,12 @@ from projects.dat.attacks import (
     PixelAttack,
 )
 from projects.dat.training import (
-    AdversarialRunner,
     AdversarialTrainingHook,
     Adversary,
     SplitBN,
     TokenizerTraining,
 )
+from projects.dat.training.prepare import prepare_model
 from tests.training.coco_case import coco_config
 from tests.training.toy_detector import IdentityTokenizer, batch, make, toy_tokenizer
 
@@ -162,7 +162,7 @@ def test_an_attack_computes_no_gradient_of_a_weight(
 ):
     init_default_scope('mmdet')
     cfg = coco_config(tmp_path).model
-    model = AdversarialRunner.prepare(MODELS.build(cfg), split_bn=None).train()
+    model = prepare_model(MODELS.build(cfg), split_bn=None).train()
     adversary = Adversary(make_attack(), model)
     model.data_preprocessor.bind(adversary)
     data = batch((64, 64), (64, 64))

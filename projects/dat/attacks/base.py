@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from projects.dat.runtime.arguments import check_numbers
 from projects.dat.runtime.errors import ArgumentError
 
 from .gradient import image_gradient
@@ -51,6 +52,8 @@ class Attack:
     ):
         if norm not in PERTURBATIONS:
             raise ArgumentError(f'norm must be one of {", ".join(PERTURBATIONS)}, not {norm!r}')
+        given = dict(eps=eps, alpha=alpha, random_start=random_start, loss_scale=loss_scale)
+        check_numbers(**{name: value for name, value in given.items() if value is not None})
         if eps is not None and not eps >= 0:
             raise ArgumentError(f'eps must be 0 or more, or None for no bound, not {eps}')
         if alpha is not None and not alpha >= 0:

@@ -1,11 +1,12 @@
 """Finds the step size that changes a given share of tokens, and keeps it there."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from projects.dat.runtime.arguments import check_numbers
 from projects.dat.runtime.errors import ArgumentError
 
 # The most that one batch may change alpha by, so that an odd one cannot throw it far.
@@ -53,11 +54,15 @@ class TokenChangeController:
         gain: float = 0.2,
         limits: tuple[float, float] = (1e-4, 1e2),
     ):
+        start = _FALLBACK if alpha is None else alpha
+        check_numbers(target=target, gain=gain, alpha=start)
+        if not isinstance(limits, Sequence) or len(limits) != 2:
+            raise ArgumentError(f'limits must be a pair such as (1e-4, 1e2), not {limits!r}')
+        check_numbers(low=limits[0], high=limits[1])
         if not 0 < target < 1:
             raise ArgumentError(f'target must lie between 0 and 1, such as 0.038, not {target}')
         if not 0 < gain <= 1:
             raise ArgumentError(f'gain must lie in 0..1 and not be 0, such as 0.2, not {gain}')
-        start = _FALLBACK if alpha is None else alpha
         if not 0 < limits[0] <= start <= limits[1]:
             raise ArgumentError(
                 f'alpha and limits must satisfy 0 < low <= alpha <= high, not {start} and {limits}'
@@ -89,7 +94,9 @@ class TokenChangeController:
             middle = (low + high) / 2
             little = token_change(middle.exp()) < self.target
             low, high = torch.where(little, middle, low), torch.where(little, high, middle)
-        self.log_alpha = torch.where(skipped, self.log_alpha, (low + high) / 2)
+        # No step changes enough tokens: a gradient of zero, of a batch without objects.
+        silent = skipped | (high >= math.log(self.limits[1]))
+        self.log_alpha = torch.where(silent, self.log_alpha, (low + high) / 2)
         self.calibrated = True
         return self.log_alpha.exp()
 

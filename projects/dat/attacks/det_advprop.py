@@ -55,8 +55,9 @@ class DetAdvPropAttack(Attack):
         random_start: Probability, drawn once per batch and candidate, of starting from random
             noise. Defaults to 0.
         selection: Keep one kind of candidate for the whole 'batch', or for each 'image' the one
-            that is worse for it alone; a batch norm in training then sees one image at a time.
-            Defaults to 'batch'.
+            that is worse for it alone; a batch norm in training then sees one image at a time, and
+            ranks with batches of different sizes make different numbers of calls. Defaults to
+            'batch'.
         classification: Regular expression for the names of classification losses. Defaults to
             'cls'.
         box: The same for box losses. Defaults to 'bbox|iou|dfl|centerness'.

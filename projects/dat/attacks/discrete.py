@@ -50,7 +50,8 @@ class DiscreteAttack(Attack):
 
     Cost: ``steps`` objective calls, each one forward and one backward pass to the image. Tokenizer
     passes (encode and decode): 2, and in the 'paper' variant 1 more per further step. The default
-    is thus one objective call and two tokenizer passes.
+    is thus one objective call and two tokenizer passes; the first batch under a controller adds
+    eight encodings.
 
     The tokenizer runs outside autocast and owns its precision; the objective runs in the caller's
     autocast. Nothing waits for the device. A batch whose loss or gradient is not finite becomes its

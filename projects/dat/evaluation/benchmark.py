@@ -32,7 +32,8 @@ from projects.dat.runtime.errors import UserError
 from projects.dat.runtime.files import replacing
 from projects.dat.runtime.preflight.model import check_amp
 from projects.dat.tokenizer import VQGAN, load_tokenizer, write_state_dict
-from projects.dat.training import AdversarialRunner, AdversarialTrainingHook, Adversary
+from projects.dat.training import AdversarialTrainingHook, Adversary
+from projects.dat.training.prepare import prepare_model
 from projects.dat.training.runner import PREPARE
 
 from .recipe import PublishedRecipe
@@ -164,7 +165,7 @@ def _build(
     model = MODELS.build(model)
     model.init_weights()
     if prepare is not None:
-        AdversarialRunner.prepare(model, **prepare)
+        prepare_model(model, **prepare)
     model = revert_sync_batchnorm(model).to(device).train()
     wrapper = copy.deepcopy(cfg.optim_wrapper)
     wrapper.optimizer.lr = 0.0  # a step does all of its work, and the next finds the same weights

@@ -38,6 +38,17 @@ def check_arguments(
         )
 
 
+def check_numbers(**values: Any) -> None:
+    """Check that every value is a number.
+
+    Raises:
+        ArgumentError: One is not, such as the text '8/255' of a command line.
+    """
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ArgumentError(f'{name} must be a number, such as 0.031, not {value!r}')
+
+
 def parameters(target: Callable) -> tuple[list[str] | None, list[str]]:
     """Names that a class or function takes by keyword, and those of them without a default.
 

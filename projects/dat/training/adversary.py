@@ -44,6 +44,10 @@ class Adversary:
         auxiliary = any(norm.split == 'aux' for norm in self.batch_norms)
         self.attack_route = 'aux' if auxiliary else 'main'
         self.checkpointed = [m for m in self.model.modules() if getattr(m, 'with_cp', False)]
+        # Those of MMEngine's key activation_checkpointing.
+        self.wrapped = [
+            m for m in self.model.modules() if hasattr(vars(m).get('forward'), '__wrapped__')
+        ]
         self.stats = {}
 
     def __call__(
@@ -72,15 +76,17 @@ class Adversary:
             return total_loss(self.model(inputs=inputs, data_samples=samples, mode='loss'), losses)
 
         with isolate(self.model), route_batch_norm(self.batch_norms, self.attack_route):
-            # Activation checkpoints as MMDetection makes them refuse torch.autograd.grad; isolate
-            # puts the setting back.
+            # Activation checkpoints as MMDetection and MMEngine make them refuse
+            # torch.autograd.grad; isolate puts them back.
             for module in self.checkpointed:
                 module.with_cp = False
+            for module in self.wrapped:
+                module.forward = vars(module)['forward'].__wrapped__
             result = self.attack(images, objective, mask)
         self.stats = result.stats
         if self.keep_result:
             self.keep_result = False
-            self.kept = (images, mask, data_samples, result)
+            self.kept = (images, mask, copy.deepcopy(data_samples), result)
         return result
 
     def route(self, clean: int, adversarial: int) -> None:

@@ -69,7 +69,7 @@ class AdversarialTrainingHook(Hook):
             check_arguments(load_tokenizer, self.tokenizer_cfg, 'adversarial.tokenizer')
         try:
             re.compile(losses)
-        except re.error as error:
+        except (re.error, TypeError) as error:
             raise ArgumentError(
                 f'expected adversarial.losses to be a regular expression, got {losses!r} ({error})'
             ) from None
@@ -95,9 +95,15 @@ class AdversarialTrainingHook(Hook):
         return self._make_attack(load_tokenizer(**self.tokenizer_cfg).to(device))
 
     def _make_attack(self, tokenizer):
+        if not isinstance(self.attack_cfg, dict):
+            raise ArgumentError(
+                f'expected adversarial.attack to be a dict such as dict(type={self.attack_cfg!r}), '
+                f'got {self.attack_cfg!r}'
+            )
         cfg = dict(self.attack_cfg)
-        kind = TASK_UTILS.get(cfg.pop('type', ''))
-        if kind is None:
+        kind = cfg.pop('type', '')
+        kind = TASK_UTILS.get(kind) if isinstance(kind, str) else kind
+        if not isinstance(kind, type):
             raise ArgumentError(
                 f'expected adversarial.attack.type to be DiscreteAttack, PixelAttack, '
                 f'DetAdvPropAttack or a class registered in TASK_UTILS, got '
@@ -157,6 +163,10 @@ class AdversarialTrainingHook(Hook):
         # Random parts of a model move the ratio, but not halfway from 1 to 2.
         losses = {k: (_value(once[k]), _value(twice[k])) for k in once if 'loss' in k}
         summed = [name for name, (single, double) in losses.items() if double > 1.5 * single]
+        # A mean may grow too, where what it is divided by is at its minimum before training
+        # (RTMDet); and a sum need not, where the head divides it (YOLOX).
+        if not any(getattr(m, 'reduction', None) == 'sum' for m in model.modules()):
+            return
         if summed:
             factor = f'{1 + preprocessor.share:.3g}'
             runner.logger.warning(
@@ -240,7 +250,7 @@ class AdversarialTrainingHook(Hook):
         """What decides which state a run has: attack, its step size rule, batch norms."""
         attack = self._make_attack(None)
         rule = '' if getattr(attack, 'controller', None) is None else ' with a controller'
-        split = cfg.get('adversarial', {}).get('split_bn')
+        split = cfg.get('adversarial', {}).get('split_bn', 'clean')
         return f'{type(attack).__name__}{rule}, split_bn={split}'
 
     def after_train(self, runner) -> None:

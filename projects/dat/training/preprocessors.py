@@ -18,6 +18,7 @@ from mmpretrain.models.utils.data_preprocessor import (
 )
 from torch import Tensor, nn
 
+from projects.dat.runtime.arguments import check_numbers
 from projects.dat.runtime.errors import ArgumentError, UserError
 
 from .adversary import Adversary
@@ -29,8 +30,9 @@ class AdversarialMixin:
     """Attacks the training batch before the model sees it; stands before a data preprocessor.
 
     The attack gets RGB in 0..1. Padding stays exactly as it came: what the collation added, and
-    what a pipeline's ``Pad`` did, told by its value (``pad_values``) at the borders of an image. In
-    validation and testing this is the plain preprocessor.
+    what a pipeline's ``Pad`` did, told by its value (``pad_values``) at the borders of an image;
+    what Mosaic or Expand fill counts as image. In validation and testing this is the plain
+    preprocessor.
 
     :class:`AdversarialTrainingHook` binds the adversary; training without it raises, because it
     would silently train on clean images.
@@ -40,7 +42,8 @@ class AdversarialMixin:
             targets (a detector's mean over 2N images is half the sum of both losses); or 'replace',
             adversarial images in place of clean ones. Defaults to 'concat'.
         share (float): Part of the batch that is attacked, in 0..1, exclusive of 0: of N images the
-            last ``round(share * N)``, at least one. Defaults to 1.
+            last ``round(share * N)``, at least one; with 'replace' and a share below 1 at least one
+            stays clean. Defaults to 1.
         pad_values (Sequence): What pipelines pad with: numbers or tuples of three, 0..255, in the
             loader's order of channels. Defaults to ().
         **kwargs: Those of the preprocessor.
@@ -65,6 +68,7 @@ class AdversarialMixin:
         self.share = share
         self.pad_values = [v if isinstance(v, Sequence) else [v] for v in pad_values]
         self._adversary = None
+        self._range_checked = False
 
     @property
     def adversary(self) -> Adversary | None:
@@ -90,9 +94,11 @@ class AdversarialMixin:
     def forward(self, data: dict, training: bool = False) -> dict:
         """As the plain preprocessor; in training with the adversarial images."""
         data = super().forward(data, training)
-        if not training:
-            return data
         adversary = self.adversary
+        if not training:
+            if adversary is not None:
+                adversary.release()  # PreciseBNHook runs such batches through a model in training
+            return data
         if adversary is None:
             raise UserError(
                 'expected an attack, found none bound to the data preprocessor: train with '
@@ -102,6 +108,8 @@ class AdversarialMixin:
         views = self._views(inputs)
         count = len(views)
         attacked = max(1, round(self.share * count))
+        if self.share < 1 and self.assembly == 'replace':
+            attacked = min(attacked, max(1, count - 1))  # clean images for batch norms
         clean, targets = views[-attacked:], samples and samples[-attacked:]
         mask = self._content(clean, targets)
 
@@ -151,9 +159,20 @@ class AdversarialMixin:
         return zero, zero + 1
 
     def _to_images(self, inputs: Tensor) -> Tensor:
-        """Normalized to RGB, 0..1 (clamped: resizing can overshoot by a rounding)."""
+        """Normalized to RGB, 0..1; clamped, as resizing and photometric distortions overshoot."""
         mean, std = self._scale()
-        images = torch.addcmul(mean / 255, inputs, std / 255).clamp_(0, 1)
+        images = torch.addcmul(mean / 255, inputs, std / 255)
+        if not self._range_checked and not images.is_meta:
+            # The first batch alone: looking at values waits for the device.
+            low, high = torch.stack(images.aminmax()).tolist()
+            if high - low < 0.04:  # ten gray levels: normalized before, or in 0..1
+                raise UserError(
+                    "expected images in 0..255 behind the data preprocessor's mean and std, found "
+                    f'{255 * low:.3g} to {255 * high:.3g}: normalize in model.data_preprocessor in '
+                    'place of the pipeline'
+                )
+            self._range_checked = True
+        images = images.clamp_(0, 1)
         return images if self._is_rgb() else images.flip(1)
 
     def _normalize(self, images: Tensor, clean: Tensor, mask: Tensor) -> Tensor:
@@ -177,9 +196,9 @@ class AdversarialMixin:
         for value in self.pad_values:
             value = torch.tensor(value[::-1] if self._is_rgb() else value, dtype=torch.float32)
             value = value.view(-1, 1, 1).to(inputs.device, non_blocking=True)
-            # A quarter of a grey level: batch augmentations may have resized the padding.
-            padding = (inputs * std + (mean - value)).abs().amax(dim=1) < 0.25
-            content = ~padding & mask[:, 0]
+            # A quarter of a gray level: batch augmentations may have resized the padding.
+            padding = (inputs - (value - mean) / std).abs() < 0.25 / std
+            content = ~padding.all(dim=1) & mask[:, 0]
             rows, columns = _span(content.any(dim=2)), _span(content.any(dim=1))
             mask = mask & (rows[:, :, None] & columns[:, None, :]).unsqueeze(1)
         return mask
@@ -202,10 +221,8 @@ class _Cls(AdversarialMixin):
         return self.to_rgb
 
     def _image_shapes(self, samples):
-        # Without a divisor nothing is padded, and samples need not know their shapes.
-        if self.pad_size_divisor > 1 and samples and 'img_shape' in samples[0]:
-            return [sample.img_shape[:2] for sample in samples]
-        return None
+        known = samples and all('img_shape' in sample for sample in samples)
+        return [sample.img_shape[:2] for sample in samples] if known else None
 
 
 class _SelfSup(AdversarialMixin):
@@ -213,7 +230,8 @@ class _SelfSup(AdversarialMixin):
     ONE_BATCH = False
 
     # The adversarial view takes the place of a view, so that no image becomes its own false
-    # negative: whatever the assembly, clean images of this view give way to adversarial ones.
+    # negative: whatever the assembly, clean images of this view give way to adversarial ones. Where
+    # a queue's length must be a multiple of the batch (MoCo), so it must be of the attacked share.
     def _setup(self, assembly, share, pad_values=()):
         check_assembly(assembly, share)
         super()._setup('replace', share, pad_values)
@@ -300,6 +318,7 @@ def check_assembly(assembly: str, share: float) -> None:
         raise ArgumentError(
             f'expected assembly to be one of {", ".join(ASSEMBLIES)}, got {assembly!r}'
         )
+    check_numbers(share=share)
     if not 0 < share <= 1:
         raise ArgumentError(
             f'expected share, the part of the batch to attack, above 0 and up to 1, got {share}'

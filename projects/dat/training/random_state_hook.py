@@ -1,6 +1,5 @@
 """Runs that continue with the random numbers they would have had."""
 
-import hashlib
 import os
 import random
 
@@ -9,6 +8,8 @@ import torch
 from mmengine.dist import all_gather_object, get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, HOOKS
+
+from projects.dat.runtime.seeds import hash_seed
 
 
 def get_random_state() -> dict:
@@ -63,8 +64,7 @@ class RandomStateHook(Hook):
             set_random_state(self._states[get_rank()])
         # A checkpoint within the epoch holds the states of its own moment.
         self._states = None
-        key = f'{runner.seed}/{runner.epoch}'.encode()
-        seed = int.from_bytes(hashlib.sha256(key).digest()[:8], 'big') >> 1
+        seed = hash_seed(runner.seed, runner.epoch)
         runner.train_dataloader.generator = torch.Generator().manual_seed(seed)
 
     def after_train_epoch(self, runner) -> None:

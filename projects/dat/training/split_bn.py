@@ -1,6 +1,5 @@
 """Batch norm for batches whose second part is adversarial."""
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.lazy import LazyModuleMixin
 
-from projects.dat.runtime.errors import ArgumentError
+from projects.dat.runtime.errors import ArgumentError, UserError
 
 ROUTES = ('main', 'aux', 'split')
 SPLITS = ('shared', 'clean', 'aux')
@@ -84,7 +84,8 @@ class SplitBN(_BatchNorm):
         # With duplicates: one layer may stand at several places.
         for name, norm in list(model.named_modules(remove_duplicate=False)):
             plain = isinstance(norm, _BatchNorm) and type(norm).forward in _FORWARDS
-            if plain and norm.training and not name.startswith(tuple(keep)):
+            plain = plain and not isinstance(norm, LazyModuleMixin)
+            if plain and name and norm.training and not name.startswith(tuple(keep)):
                 if norm not in converted:
                     converted[norm] = cls._like(norm, split)
                 model.set_submodule(name, converted[norm])
@@ -101,11 +102,9 @@ class SplitBN(_BatchNorm):
             affine=norm.affine,
             track_running_stats=norm.track_running_stats,
         )
-        for tensors, theirs in ((new._parameters, norm._parameters), (new._buffers, norm._buffers)):
-            tensors.update(theirs)
-            for key, tensor in theirs.items() if split == 'aux' else ():
-                if tensor is not None:
-                    setattr(new.aux, key, copy.deepcopy(tensor))
+        new._parameters.update(norm._parameters)
+        new._buffers.update(norm._buffers)
+        new.start_auxiliary()
         return new
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,15 +114,21 @@ class SplitBN(_BatchNorm):
         if self.route == 'aux':
             return self._normalize_adversarial(x)
         if len(x) != sum(self.sizes):
-            raise RuntimeError(
-                f'SplitBN expected a batch of {self.sizes[0]} clean and {self.sizes[1]} '
-                f'adversarial images, got {len(x)} samples; name the layers behind a sampling step '
-                '(RoI heads) in adversarial.keep_bn'
+            raise UserError(
+                f'a split batch norm expected {self.sizes[0]} clean and {self.sizes[1]} '
+                f'adversarial images, got {len(x)} samples: name the part of the model whose '
+                'samples are not images in adversarial.keep_bn, or set adversarial.split_bn=None'
             )
         if self.sizes[0] == 0:
             return self._normalize_adversarial(x)
         clean, adversarial = x.split(self.sizes)
         return torch.cat([self._normalize(self, clean), self._normalize_adversarial(adversarial)])
+
+    def start_auxiliary(self) -> None:
+        """Set the auxiliary layer, if there is one, to the values of the main one."""
+        if self.split == 'aux':
+            main = {k: v for k, v in self.state_dict().items() if not k.startswith('aux.')}
+            self.aux.load_state_dict(main)
 
     def _check_input_dim(self, x: Tensor) -> None:
         """Any number of dimensions: this class stands for BatchNorm1d, 2d and 3d."""
