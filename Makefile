@@ -24,7 +24,7 @@ clean:
 said = $(shell sed -n 's/^# $1: //p' $(REQUIREMENTS))
 VERSION = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
-# PyPI has torch for Linux on x86_64 with CUDA alone, and without NVIDIA's libraries, three quarters of
+# PyPI has torch for Linux on x86_64 with CUDA alone; without NVIDIA's libraries, three quarters of
 # the download, `import torch` fails ("libcudnn.so.9: cannot open shared object file").
 # A requirements file cannot except single packages from having their dependencies installed.
 $(STAMP): $(REQUIREMENTS)
