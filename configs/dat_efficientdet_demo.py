@@ -1,8 +1,9 @@
 # efficientdet_demo.py with Discrete Adversarial Training, to try it alone; `make demo` compares.
 #
 # Reproduces: nothing; five kinds of drawn objects on photographs (tools/make_demo_data.py).
-# Cost: about 8 minutes on two CPU cores.
-# Expected: bbox_mAP_50 of at least 0.3.
+# Cost: about 4 minutes on one CPU core.
+# Expected: bbox_mAP_50 of at least 0.7.
 _base_ = ['./efficientdet_demo.py', './_base_/attacks/dat.py']
 
-adversarial = dict(log_interval=10, picture_interval=120)
+# Half of every batch is attacked and none is added: half the cost of the default.
+adversarial = dict(assembly='replace', share=0.5, log_interval=10, picture_interval=60)

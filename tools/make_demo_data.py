@@ -31,7 +31,8 @@ PHOTOGRAPHS = {
     'val2017': ('chelsea.png', 'grass.png', 'brick.png', 'camera.png', 'ihc.png'),
 }
 MANIFEST = 'demo_data.json'
-OBJECT_SIDE = (64, 150)  # px of a 256 px image; scaled with the image
+# Share of the image's side: at 128 px, a token of 8 px is small beside them.
+OBJECT_SIDE = (0.32, 0.66)
 LEAST_VISIBLE = 0.7  # share of an object that later ones may leave to see
 
 
@@ -40,21 +41,21 @@ class DemoData:
     """What a demo data set is made from; equal parameters give equal bytes."""
 
     train: int = 240
-    val: int = 60
-    size: int = 256
+    val: int = 100
+    size: int = 128
     seed: int = 0
 
 
 def make_demo_data(
-    out: str | Path, train: int = 240, val: int = 60, size: int = 256, seed: int = 0
+    out: str | Path, train: int = 240, val: int = 100, size: int = 128, seed: int = 0
 ) -> Path:
     """Make the data set, or keep a finished one that was made from the same parameters.
 
     Args:
         out (str | Path): Folder for the data set. It appears only when all is written.
         train (int): Number of training images. Defaults to 240.
-        val (int): Number of validation images. Defaults to 60.
-        size (int): Sides of the square images in pixels. Defaults to 256.
+        val (int): Number of validation images. Defaults to 100.
+        size (int): Sides of the square images in pixels. Defaults to 128.
         seed (int): Seed of everything random. Defaults to 0.
 
     Returns:
@@ -98,7 +99,7 @@ def make_demo_data(
 def make_scene(
     photographs: list[np.ndarray], size: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
-    """Draw 1 to 4 objects, some of which overlap, on a crop of one of the photographs.
+    """Draw 1 to 3 objects, some of which overlap, on a crop of one of the photographs.
 
     Args:
         photographs (list[np.ndarray]): uint8 RGB pictures.
@@ -112,10 +113,10 @@ def make_scene(
     picture = _crop(photographs[rng.integers(len(photographs))], size, rng)
     objects: list[tuple[int, np.ndarray]] = []
     areas: list[int] = []
-    wanted = rng.integers(1, 5)
+    wanted = rng.integers(1, 4)
     for _ in range(20):
         label = int(rng.integers(len(CLASSES)))
-        side = rng.uniform(*OBJECT_SIDE) * size / 256
+        side = rng.uniform(*OBJECT_SIDE) * size
         color, alpha = draw_object(label, side, rng)
         height, width = alpha.shape
         y = rng.integers(1, size - height)

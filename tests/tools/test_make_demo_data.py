@@ -46,12 +46,12 @@ def test_coco_format(data, split):
     for image in coco.imgs.values():
         assert Image.open(data / split / image['file_name']).size == (128, 128)
         objects = coco.loadAnns(coco.getAnnIds(imgIds=image['id']))
-        assert 1 <= len(objects) <= 4
+        assert 1 <= len(objects) <= 3
         for entry in objects:
             x, y, w, h = entry['bbox']
             assert min(x, y) > 0 and max(x + w, y + h) < 128
             assert 0 < entry['area'] <= w * h
-            assert max(w, h) <= 76  # 150 px of 256, and a rounding
+            assert max(w, h) <= 0.66 * 128 + 2  # and a rounding
 
 
 def test_splits_share_no_photograph():

@@ -101,11 +101,7 @@ def test_the_checkpoint_is_a_plain_efficientdets(uninterrupted):
     state_dict = saved(uninterrupted)['state_dict']
     assert not any('quantize' in key or 'encoder' in key for key in state_dict)
     init_default_scope('mmdet')
-    cfg = Config.fromfile(ROOT / 'configs/efficientdet_512.py')
-    head = {'model.bbox_head.num_classes': 5, 'model.bbox_head.stacked_convs': 2}
-    cfg.merge_from_dict({'model.neck.num_stages': 1, **head})
-    cfg.model.backbone.init_cfg = None
-    model = MODELS.build(cfg.model)
+    model = MODELS.build(Config.fromfile(ROOT / 'configs/efficientdet_demo.py').model)
     model.load_state_dict({k: v for k, v in state_dict.items() if '.aux.' not in k}, strict=True)
 
 

@@ -22,8 +22,8 @@ test_pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 
-# Batch norm needs this many: with batches of 4, what Det-AdvProp trained collapsed in eval mode.
-train_dataloader = dict(batch_size=6, num_workers=1, dataset=dict(pipeline=train_pipeline, **data))
+# Half of a batch is attacked in `make demo`, and batch norm needs the 4 of each half.
+train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline, **data))
 val_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(pipeline=test_pipeline, **data))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val2017.json')

@@ -1,9 +1,13 @@
-"""EfficientDet for MMDetection, under the names of MMDetection's own EfficientDet project."""
+"""EfficientDet under the names of MMDetection's own project, and EfficientNet-Lite."""
 
 from .bifpn import BiFPN
 from .efficientdet import EfficientDet
+from .efficientnet_lite import EfficientNetLite
 from .huber_loss import HuberLoss
 from .layers import Conv2dSamePadding
 from .sepbn_head import EfficientDetSepBNHead
 
-__all__ = ['BiFPN', 'Conv2dSamePadding', 'EfficientDet', 'EfficientDetSepBNHead', 'HuberLoss']
+__all__ = [
+    'BiFPN', 'Conv2dSamePadding', 'EfficientDet', 'EfficientDetSepBNHead', 'EfficientNetLite',
+    'HuberLoss',
+]

@@ -95,6 +95,8 @@ def read_checkpoint(source: str, what: str, cure: str) -> dict:
         raise UserError(f'the {what}, {source}, does not exist: {cure}')
     try:
         checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu', logger='silent')
+    except UserError:
+        raise
     except Exception as error:  # from sockets to pickles: each source fails in ways of its own
         asked = re.search(r'GLOBAL (\S+)', str(error))
         if isinstance(error, pickle.UnpicklingError) and asked:
