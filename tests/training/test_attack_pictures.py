@@ -77,3 +77,12 @@ def test_at_most_so_many_rows():
     heights = [len(attack_sheet(images, mask, AttackResult(images, {}), max_images=n))
                for n in (1, 2, None)]
     assert np.diff(heights).tolist() == [256 + GAP] * 2
+
+
+@pytest.mark.parametrize('side, tokens', [(33, 3), (9, 2), (10, 2), (100, 13)])
+def test_images_that_no_whole_number_of_tokens_covers(side, tokens):
+    images, mask = torch.zeros(1, 3, side, side), torch.ones(1, 1, side, side, dtype=torch.bool)
+    changed = torch.ones(1, tokens, tokens, dtype=torch.bool)
+    result = AttackResult(images, {}, reconstruction=images, changed=changed)
+    last = attack_sheet(images, mask, result)[-GAP - 2, -GAP - 2]
+    assert last[0] > 200 and last[1] < 60  # red to the last corner

@@ -29,8 +29,8 @@ def attack_sheet(
 
     The difference is adversarial minus reconstruction, times ``gain``, around mid-gray: what the
     attack did, apart from what the tokenizer cannot draw. Changed tokens are red on the darkened
-    image. A pixel attack has no reconstruction and no tokens: the clean image stands in. Every
-    column has its title. Images narrower than 256 px are enlarged by a whole factor.
+    image. Where there is no reconstruction (pixel attacks, random directions), the clean image
+    stands in. Every column has its title. Images narrower than 256 px are enlarged.
 
     Args:
         images: (N, 3, H, W), RGB, 0..1.
@@ -80,7 +80,8 @@ def _header(titles: list[str], width: int) -> np.ndarray:
 
 def _pixels_of(changed: Tensor, image: Tensor) -> Tensor:
     """Tokens (h, w) to pixels (1, H, W); a token is a square whose side is a power of two."""
-    side = 2 ** round(math.log2(image.shape[-1] / changed.shape[-1]))
+    ratio = max(a / b for a, b in zip(image.shape[-2:], changed.shape, strict=True))
+    side = 2 ** math.ceil(math.log2(ratio))
     return _enlarge(changed[None], side)[:, : image.shape[-2], : image.shape[-1]]
 
 
