@@ -37,6 +37,9 @@ def config(data_root, work_dir, **options):
             'model.backbone.drop_path_rate': 0.2,
             'default_hooks.logger.interval': 1,
             'adversarial.log_interval': 1,
+            # The fragment's own; the demo's half of two images is too few for batch norm.
+            'adversarial.assembly': 'concat',
+            'adversarial.share': 1.0,
             **options,
         }
     )
