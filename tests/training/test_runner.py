@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -105,7 +106,7 @@ def test_mmdetections_own_command_trains_adversarially(case):
     result = run(command, case)
     assert result.returncode == 0, result.stderr[-3000:]
     (log,) = (case / 'run').glob('*/*.log')
-    assert 'attack/token_change: 0.0' in log.read_text()
+    assert re.search(r'attack/token_change: 0\.\d*[1-9]', log.read_text())
     checkpoint = torch.load(case / 'run/iter_2.pth', weights_only=True)
     assert 'DiscreteAttack' in checkpoint['adversarial_training']['method']
     # What the run saved trains alike again, and serves the plain model.
