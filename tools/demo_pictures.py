@@ -1,5 +1,7 @@
 """The pictures of `make demo`; import projects.dat.register before this."""
 
+import contextlib
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,10 +67,11 @@ def draw_detections(
 ) -> None:
     """A row an image: what each detector finds on it, as it is and with noise."""
     device = 'cuda:0' if torch.cuda.is_available() else 'cpu'
-    models = {
-        name: init_detector(str(config), str(file), device=device)
-        for name, file in checkpoints.items()
-    }
+    with contextlib.redirect_stdout(io.StringIO()):  # MMEngine tells what it loads
+        models = {
+            name: init_detector(str(config), str(file), device=device)
+            for name, file in checkpoints.items()
+        }
     columns = [(name, noisy) for noisy in (False, True) for name in models]
     figure = Figure((3.6 * len(columns), 3.6 * len(images) + 0.3), layout='constrained')
     grid = figure.subplots(len(images), len(columns), squeeze=False)
