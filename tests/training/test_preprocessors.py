@@ -11,7 +11,7 @@ from mmpretrain.structures import DataSample
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from projects.dat.attacks import DiscreteAttack, PixelAttack
+from projects.dat.attacks import DetAdvPropAttack, DiscreteAttack, PixelAttack
 from projects.dat.runtime.errors import UserError
 from projects.dat.training import (
     AdversarialDetDataPreprocessor,
@@ -186,10 +186,18 @@ def test_attacked_losses(pattern, names):
     assert total_loss(losses, pattern) == sum(expected[name] for name in names)
 
 
-def test_a_pattern_without_a_match_names_the_losses():
-    model, adversary = make()
+@pytest.mark.parametrize(
+    'attack, option',
+    [
+        (PixelAttack('Linf', 0.1, 0.1, 1), 'adversarial.losses'),
+        (DetAdvPropAttack(classification='centerness'), 'adversarial.attack.classification'),
+        (DetAdvPropAttack(box='centerness'), 'adversarial.attack.box'),
+    ],
+)
+def test_a_pattern_without_a_match_names_the_losses_and_its_option(attack, option):
+    model, adversary = make(attack)
     adversary.losses = 'centerness'
-    with pytest.raises(UserError, match='loss_cls, loss_bbox'):
+    with pytest.raises(UserError, match=f'loss_cls, loss_bbox, accuracy: set {option} to'):
         model.data_preprocessor(batch((64, 64)), training=True)
 
 

@@ -60,7 +60,7 @@ class DetAdvPropAttack(Attack):
             'batch'.
         classification: Regular expression for the names of classification losses. Defaults to
             'cls'.
-        box: The same for box losses. Defaults to 'bbox|iou|dfl|centerness'.
+        box: The same for box losses. Defaults to 'bbox|iou|dfl|centerness|xy|wh'.
         loss_scale: Power of two on the loss in the backward pass, for float16. Defaults to 1024.
 
     Shape:
@@ -86,7 +86,7 @@ class DetAdvPropAttack(Attack):
         random_start: float = 0.0,
         selection: str = 'batch',
         classification: str = 'cls',
-        box: str = 'bbox|iou|dfl|centerness',
+        box: str = 'bbox|iou|dfl|centerness|xy|wh',
         loss_scale: float = 1024.0,
     ):
         if norm not in ('L2', 'Linf') or None in (eps, alpha):

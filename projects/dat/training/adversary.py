@@ -73,7 +73,8 @@ class Adversary:
             which = slice(None) if index is None else slice(index, index + 1)
             samples = copy.deepcopy(data_samples and data_samples[which])
             inputs = to_inputs(candidate, which)
-            return total_loss(self.model(inputs=inputs, data_samples=samples, mode='loss'), losses)
+            found = self.model(inputs=inputs, data_samples=samples, mode='loss')
+            return total_loss(found, losses, self._option_of(losses))
 
         with isolate(self.model), route_batch_norm(self.batch_norms, self.attack_route):
             # Activation checkpoints as MMDetection and MMEngine make them refuse
@@ -89,6 +90,13 @@ class Adversary:
             self.kept = (images, mask, copy.deepcopy(data_samples), result)
         return result
 
+    def _option_of(self, pattern: str) -> str:
+        """The option that a pattern comes from: Det-AdvProp's attack has two of its own."""
+        for name in ('classification', 'box'):
+            if getattr(self.attack, name, None) == pattern:
+                return f'adversarial.attack.{name}'
+        return 'adversarial.losses'
+
     def route(self, clean: int, adversarial: int) -> None:
         """Tell the batch norms what the next training batch consists of, in images."""
         set_route(self.batch_norms, 'split', (clean, adversarial))
@@ -98,15 +106,24 @@ class Adversary:
         set_route(self.batch_norms, 'main')
 
 
-def total_loss(losses: dict, pattern: str) -> Tensor:
-    """Sum of the chosen losses, as MMEngine's ``parse_losses`` sums all of them."""
+def total_loss(losses: dict, pattern: str, option: str = 'adversarial.losses') -> Tensor:
+    """Sum of the chosen losses, as MMEngine's ``parse_losses`` sums all of them.
+
+    Args:
+        losses (dict): What the model gives.
+        pattern (str): Regular expression; those whose name it is found in count.
+        option (str): Where the pattern stands, for the message. Defaults to 'adversarial.losses'.
+
+    Raises:
+        UserError: It is found in none.
+    """
     terms = []
     for name, value in losses.items():
         if 'loss' in name and re.search(pattern, name):
             terms += value if isinstance(value, list) else [value]
     if not terms:
         raise UserError(
-            f'expected losses whose name matches {pattern!r}, found {", ".join(losses)}; change '
-            'adversarial.losses, or the patterns of its attack'
+            f'expected losses whose name matches {pattern!r}, found {", ".join(losses)}: set '
+            f"{option} to a regular expression that is found in one of them, such as 'loss' for all"
         )
     return sum(term.mean() for term in terms)
