@@ -338,5 +338,6 @@ def test_pixels_of_a_small_image_move_like_those_of_a_whole_one(tokenizer):
 @pytest.mark.parametrize('scale, shift', [(255, 0), (1, -0.5), (4, -2)])
 def test_images_of_another_range_are_refused(tokenizer, images, objective, scale, shift):
     for attack in (DiscreteAttack(tokenizer), PixelAttack('Linf', 0.1, 0.1, 1)):
+        attack(images, objective)
         with pytest.raises(ValueError, match='expects images in 0..1, but got values from'):
             attack(images * scale + shift, objective)

@@ -95,6 +95,13 @@ def test_reconstruct_is_detokenize_after_tokenize(tokenizer):
     assert torch.equal(tokenizer.reconstruct(images), expected)
 
 
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.float32])
+def test_images_in_0_to_255_are_refused(tokenizer, dtype):
+    images = torch.full((1, 3, 16, 16), 255, dtype=dtype)
+    with pytest.raises(ArgumentError, match='float images in 0..1, .* up to 255'):
+        tokenizer.tokenize(images)
+
+
 def test_micro_batches_change_nothing(tokenizer):
     images = photograph('astronaut').repeat(5, 1, 1, 1)[..., :64, :64] * torch.rand(5, 1, 1, 1)
     parts = Tokenizer(tokenizer.network, micro_batch=2)

@@ -106,8 +106,8 @@ class Attack:
                 f'the mask must be a bool tensor {shape}, True where pixels may change, but is '
                 f'{mask.dtype} {tuple(mask.shape)}'
             )
-        if not self._range_checked and not images.is_meta:
-            # The first batch alone: looking at values waits for the device.
+        if images.device.type == 'cpu' or not (self._range_checked or images.is_meta):
+            # On other devices the first batch alone: looking at values waits for them.
             low, high = torch.stack(torch.where(mask, images, 0.5).aminmax()).tolist()
             if low < 0 or high > 1:
                 raise ArgumentError(

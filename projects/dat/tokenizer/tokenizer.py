@@ -69,6 +69,7 @@ class Tokenizer(nn.Module):
         if compile:
             functions = {part: torch.compile(function) for part, function in functions.items()}
         self._functions = functions
+        self._range_checked = False
 
     def train(self, mode: bool = True) -> 'Tokenizer':
         """Stays in eval mode whatever the model around it does."""
@@ -86,7 +87,8 @@ class Tokenizer(nn.Module):
 
     @torch.no_grad()
     def tokenize(self, images: Tensor) -> Tensor:
-        """Images -> tokens."""
+        """Images -> tokens; ArgumentError for images in 0..255."""
+        self._check_range(images)
         return self._in_micro_batches(self._tokenize, images)
 
     @torch.no_grad()
@@ -99,6 +101,17 @@ class Tokenizer(nn.Module):
     def reconstruct(self, images: Tensor) -> Tensor:
         """Q(x) of the DAT paper: images -> images of the same size, fp32, 0..1."""
         return self.detokenize(self.tokenize(images), images.shape[-2:])
+
+    def _check_range(self, images: Tensor) -> None:
+        # On other devices than the CPU the first batch alone: looking at values waits for them.
+        look = images.device.type == 'cpu' or not (self._range_checked or images.is_meta)
+        # Normalized padding, which an attack leaves alone, may lie a little outside 0..1.
+        if not images.is_floating_point() or look and images.numel() and images.max() > 10:
+            raise ArgumentError(
+                f'the tokenizer expects float images in 0..1, but got {images.dtype} up to '
+                f'{images.max().item():.4g}: divide images in 0..255 by 255'
+            )
+        self._range_checked |= look
 
     def _tokenize(self, images: Tensor) -> Tensor:
         prequant = self._run('encode', pad_to_multiple(images.float(), self.downscale))
