@@ -88,6 +88,12 @@ def test_bad_arguments(config, arguments, expected):
         assert part in str(caught.value)
 
 
+def test_options_that_cannot_be_read(config, capsys):
+    with pytest.raises(SystemExit):
+        _args(config, '--cfg-options', "model=dict(type='A', depth='18')")
+    assert '--cfg-options cannot read model=dict(' in capsys.readouterr().err
+
+
 def _train_args(**changes):
     return argparse.Namespace(
         **dict(config='c.py', amp=False, auto_scale_lr=False, resume=None, new_head=False) | changes

@@ -24,7 +24,13 @@ class Options(DictAction):
         for value in values:
             if '=' not in value:
                 parser.error(f'{option_string} expects KEY=VALUE, but got {value!r}')
-        super().__call__(parser, namespace, values, option_string)
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (AssertionError, RecursionError):  # unbalanced brackets, dicts
+            parser.error(
+                f'{option_string} cannot read {" ".join(values)}: write lists as "[a,b]" and '
+                'tuples as "(a,b)"; a dict can only be written in the config'
+            )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
