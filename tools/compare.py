@@ -39,8 +39,7 @@ from projects.dat.runtime import cli  # noqa: E402
 from projects.dat.runtime.config import set_data_root  # noqa: E402
 from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.runtime.files import replacing  # noqa: E402
-from projects.dat.training.prepare import prepare_model  # noqa: E402
-from projects.dat.training.runner import check_adversarial, settings_of  # noqa: E402
+from projects.dat.training.runner import check_adversarial, check_model  # noqa: E402
 from tools.test_coco_c import add_evaluation_arguments, choose_images  # noqa: E402
 
 FRAGMENTS = ROOT / 'configs' / '_base_' / 'attacks'
@@ -141,8 +140,7 @@ def check(cfg: Config, args: argparse.Namespace) -> None:
     cli.check_once(cfg, 'test')
     if 'adversarial' in cfg:
         check_adversarial(cfg, load=True)
-        init_default_scope(cfg.get('default_scope', 'mmdet'))
-        prepare_model(MODELS.build(cfg.model), **settings_of(cfg))
+        check_model(cfg)
 
 
 def write_config(cfg: Config, file: Path) -> None:

@@ -14,7 +14,7 @@ from mmengine.registry import RUNNERS  # noqa: E402
 from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.runtime import cli  # noqa: E402
 from projects.dat.runtime.disk import writing_to  # noqa: E402
-from projects.dat.training.runner import check_adversarial, check_resume  # noqa: E402
+from projects.dat.training.runner import check_adversarial, check_model, check_resume  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -72,6 +72,8 @@ def main() -> None:
     checkpoint = cli.check_once(cfg, 'train', args.new_head)
     if checkpoint and cfg.get('resume'):
         check_resume(cfg, checkpoint)
+    if 'adversarial' in cfg:
+        check_model(cfg)
     with writing_to(cfg.work_dir, resumable=True):
         RUNNERS.build(cfg).train()
 

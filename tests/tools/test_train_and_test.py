@@ -226,6 +226,9 @@ def test_bare_resume(call, folder, tmp_path, write, parts):
     ('adversarial.tokenizer.precison=fp32', ['adversarial.tokenizer', "'precision'?"]),
     ('adversarial.log_intervall=5', ['adversarial has the argument', "'log_interval'?"]),
     ('adversarial.tokenizer.name_or_path=no/t.safetensors', ['no/t.safetensors']),
+    ('adversarial.split_bn=aux model.backbone.norm_eval=True',
+     ['frozen', '--cfg-options model.backbone.norm_eval=False']),
+    ('adversarial.assembly=replace', ["split_bn='clean' needs clean images"]),
 ])
 def test_typos(call, option, parts):
     sentence = call(train, 'dat.py', '--cfg-options', *option.split())

@@ -166,6 +166,19 @@ def test_a_mistake_in_mmdetections_own_command_is_one_sentence(case):
     assert len(result.stdout) < 500  # said before the configuration is printed
 
 
+@pytest.mark.parametrize('write, said', [
+    (lambda file: torch.save(dict(state_dict=subprocess.run), file), 'is refused for safety'),
+    (lambda file: file.write_bytes(bytes(9)), 'cannot be read'),
+])
+def test_checkpoints_that_cannot_be_read_are_one_sentence(case, write, said):
+    cfg = Config.fromfile(leaf(case, case / 'plain.py'))
+    cfg.work_dir = str(case / 'run')
+    write(case / 'bad.pth')
+    with pytest.raises(UserError, match=said) as caught:
+        RUNNERS.build(cfg).load_checkpoint(str(case / 'bad.pth'))
+    assert 'weights_only' not in str(caught.value)
+
+
 def test_a_plain_runner_refuses_to_train_it(case):
     cfg = Config.fromfile(leaf(case, './plain.py', text=f'work_dir = {str(case / "run")!r}\n'))
     runner = Runner.from_cfg(cfg)

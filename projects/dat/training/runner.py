@@ -11,6 +11,8 @@ from torch import nn
 from projects.dat.runtime.arguments import check_arguments
 from projects.dat.runtime.config import type_name, walk
 from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.preflight.parts import build_model
+from projects.dat.runtime.preflight.weights import CURE, read_checkpoint
 
 from .hook import AdversarialTrainingHook, check_same_method
 from .prepare import prepare_model
@@ -65,6 +67,15 @@ class AdversarialRunner(Runner):
         super()._init_model_weights()
         for norm in split_batch_norms(self.model):
             norm.start_auxiliary()
+
+    def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
+        """As any Runner; a file that cannot be read, or is unsafe, is a UserError."""
+        try:
+            return super().load_checkpoint(filename, *args, **kwargs)
+        except Exception:
+            # MMDetection's command has not looked before, and torch advises to run what is in it.
+            read_checkpoint(filename, 'checkpoint', CURE)
+            raise
 
     def register_custom_hooks(self, hooks) -> None:
         """Register the config's hooks, and those of adversarial training."""
@@ -146,6 +157,15 @@ def check_adversarial(cfg: Config, load: bool = False) -> None:
     hook = make_hook(cfg)
     if load:
         hook.build_attack('cpu')
+
+
+def check_model(cfg: Config) -> None:
+    """Build the model and prepare it, which a run does only after it has logged its config.
+
+    Raises:
+        UserError: The model cannot be trained this way.
+    """
+    prepare_model(build_model(cfg), **settings_of(cfg))
 
 
 def check_resume(cfg: Config, checkpoint: dict) -> None:

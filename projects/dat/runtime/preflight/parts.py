@@ -44,12 +44,18 @@ def build_parts(cfg: Config, splits: Sequence[str], mode: str) -> nn.Module:
                 for path, hook in walk(cfg.get(key), key):
                     if path.count('.') == 1:
                         check_node(HOOKS, hook, path)
-            model = copy.deepcopy(dict(cfg.model))  # detectors hand settings on to their parts
-            if cfg.get('data_preprocessor') is not None:
-                model.setdefault('data_preprocessor', cfg.data_preprocessor)
-            model = MODELS.build(model)
+            model = build_model(cfg)
             if mode == 'train' and 'optimizer' in (cfg.get('optim_wrapper') or {}):
                 build_optim_wrapper(model, cfg.optim_wrapper)
             return model
     finally:
         logger.setLevel(level)
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """Build the model as a run would, its weights not initialised."""
+    model = copy.deepcopy(dict(cfg.model))  # detectors hand settings on to their parts
+    if cfg.get('data_preprocessor') is not None:
+        model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with MODELS.switch_scope_and_registry(cfg.get('default_scope', 'mmengine')):
+        return MODELS.build(model)
