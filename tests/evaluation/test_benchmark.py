@@ -243,4 +243,5 @@ def test_peak_memory_is_what_a_step_holds_at_once():
     """In a fresh process, whose heap has no gaps that earlier tests have left."""
     command = [sys.executable, '-W', 'ignore', '-c', PEAK]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert int(result.stdout) == pytest.approx(64 << 20, rel=0.15), result.stderr
+    peak = int(result.stdout.split()[-1])  # packages may say something when they are imported
+    assert peak == pytest.approx(64 << 20, rel=0.15), result.stderr
