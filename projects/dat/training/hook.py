@@ -149,7 +149,10 @@ class AdversarialTrainingHook(Hook):
         """Losses that are sums over images grow with the batch, and with them the gradient."""
         model = self.adversary.model
         preprocessor = model.data_preprocessor
-        if preprocessor.assembly != 'concat':
+        # Both have to hold: a mean may grow too, where what it is divided by is at its minimum
+        # before training (RTMDet), and a sum need not, where the head divides it (YOLOX).
+        sums = any(getattr(module, 'reduction', None) == 'sum' for module in model.modules())
+        if preprocessor.assembly != 'concat' or not sums:
             return
         with torch.no_grad(), attacks.isolate(model):
             data = preprocessor.plain(copy.deepcopy(data_batch))
@@ -163,10 +166,6 @@ class AdversarialTrainingHook(Hook):
         # Random parts of a model move the ratio, but not halfway from 1 to 2.
         losses = {k: (_value(once[k]), _value(twice[k])) for k in once if 'loss' in k}
         summed = [name for name, (single, double) in losses.items() if double > 1.5 * single]
-        # A mean may grow too, where what it is divided by is at its minimum before training
-        # (RTMDet); and a sum need not, where the head divides it (YOLOX).
-        if not any(getattr(m, 'reduction', None) == 'sum' for m in model.modules()):
-            return
         if summed:
             factor = f'{1 + preprocessor.share:.3g}'
             runner.logger.warning(
