@@ -30,20 +30,26 @@ from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import MODELS, init_default_scope  # noqa: E402
 from mmengine.runner import set_random_seed  # noqa: E402
 
-from projects.dat.corruptions import expand  # noqa: E402
-from projects.dat.evaluation.coco_c import cells_of  # noqa: E402
 from projects.dat.evaluation.comparison import Comparison  # noqa: E402
 from projects.dat.evaluation.report import write_report  # noqa: E402
-from projects.dat.evaluation.results import Result  # noqa: E402
+from projects.dat.evaluation.results import Cell, Result  # noqa: E402
 from projects.dat.runtime import cli  # noqa: E402
 from projects.dat.runtime.config import set_data_root  # noqa: E402
 from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.runtime.files import replacing  # noqa: E402
 from projects.dat.training.runner import check_adversarial, check_model  # noqa: E402
-from tools.test_coco_c import add_evaluation_arguments, choose_images  # noqa: E402
+from tools.test_robustness import (  # noqa: E402
+    add_evaluation_arguments, choose_sets, evaluation_options, trials_of,
+)
 
 FRAGMENTS = ROOT / 'configs' / '_base_' / 'attacks'
 PLAIN = 'plain'
+RESULT = 'robustness.json'
+# For runs side by side on a CPU. glibc would hand every feature map back to the system and ask for
+# it again, which takes 40 % of the time of training EfficientNet-Lite0.
+ONE_THREAD = dict(
+    OMP_NUM_THREADS='1', MALLOC_MMAP_THRESHOLD_=str(2**32), MALLOC_TRIM_THRESHOLD_=str(2**33),
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -129,9 +135,9 @@ def make_config(fragment: str | None, run: Path, seed: int, args: argparse.Names
     return cfg
 
 
-def check(cfg: Config, args: argparse.Namespace) -> None:
-    """Look for everything that can be amiss now, rather than after the first training."""
-    choose_images(args).loaders(cfg, cells_of(expand(args.corruptions), args.severities))
+def check(cfg: Config, args: argparse.Namespace) -> list[Cell]:
+    """Look for all that can be amiss now, rather than after the first training; give the cells."""
+    cells = list(trials_of(cfg, choose_sets(cfg, args)))
     cfg = copy.deepcopy(cfg)
     if cfg.load_from in [str(initial_weights(seed, args)) for seed in args.seeds]:
         cfg.load_from = None  # about to be written
@@ -141,6 +147,7 @@ def check(cfg: Config, args: argparse.Namespace) -> None:
     if 'adversarial' in cfg:
         check_adversarial(cfg, load=True)
         check_model(cfg)
+    return cells
 
 
 def write_config(cfg: Config, file: Path) -> None:
@@ -183,16 +190,10 @@ class Runs:
             self._tool('train.py', run, *(['--resume'] if last.exists() else []))
             with replacing(checkpoint) as temporary:
                 shutil.copyfile(last.read_text(), temporary)
-        args = self.args
-        options = ['--work-dir', run / 'evaluation', '--out', run / 'coco_c.json']
-        options += ['--corruptions', *args.corruptions, '--severities', *args.severities]
-        options += ['--metric', args.metric]
-        for name in ('coco_c', 'channel_order', 'seed'):
-            value = getattr(args, name)
-            if value is not None:
-                options += [f'--{name.replace("_", "-")}', value]
-        self._tool('test_coco_c.py', run, checkpoint, *options)
-        if args.jobs > 1:
+        options = ['--work-dir', run / 'evaluation', '--out', run / RESULT]
+        options += evaluation_options(self.args)
+        self._tool('test_robustness.py', run, checkpoint, *options)
+        if self.args.jobs > 1:
             minutes, seconds = divmod(round(time.monotonic() - start), 60)
             print(f'{title}: done in {minutes}:{seconds:02}', flush=True)
 
@@ -205,7 +206,7 @@ class Runs:
             launcher = ['--launcher', 'pytorch']
         command += map(str, [ROOT / 'tools' / name, run.with_suffix('.py'), *arguments, *launcher])
         several, log = self.args.jobs > 1, run.with_suffix('.log')
-        env = {'OMP_NUM_THREADS': '1', **os.environ} if several else None
+        env = {**ONE_THREAD, **os.environ} if several else None
         with open(log, 'a') if several else nullcontext() as stream:
             if self.ended:
                 sys.exit(1)
@@ -225,11 +226,10 @@ class Runs:
             process.terminate()
 
 
-def load(run: Path, args: argparse.Namespace) -> Result:
+def load(run: Path, cells: list[Cell]) -> Result:
     """A run's result without the cells that only an earlier start was asked for."""
-    result = Result.load(run / 'coco_c.json')
-    chosen = cells_of(expand(args.corruptions), args.severities)
-    return Result(result.identity, {cell: result.cells[cell] for cell in chosen})
+    result = Result.load(run / RESULT)
+    return Result(result.identity, {cell: result.cells[cell] for cell in cells})
 
 
 def main() -> None:
@@ -243,7 +243,7 @@ def main() -> None:
         key: make_config(methods[key[0]], run, key[1], args) for key, run in folders.items()
     }
     for method in methods:
-        check(configs[method, args.seeds[0]], args)
+        cells = check(configs[method, args.seeds[0]], args)
     for key, cfg in configs.items():
         write_config(cfg, folders[key].with_suffix('.py'))
     for seed in args.seeds:
@@ -263,7 +263,7 @@ def main() -> None:
             runs.end()
             raise
     comparison = Comparison({
-        method: [load(folders[method, seed], args) for seed in args.seeds] for method in methods
+        method: [load(folders[method, seed], cells) for seed in args.seeds] for method in methods
     })
     print(f'\n{write_report(comparison, args.out)}')
     print(f'\nwrote {args.out}/comparison.md, its .csv files and plots')

@@ -18,7 +18,7 @@ model = dict(
     init_cfg=None)
 custom_hooks = [dict(type='ChannelsLastHook')]  # a CPU trains a third faster with it
 
-train_cfg = dict(by_epoch=True, max_epochs=10, val_interval=1)
+train_cfg = dict(by_epoch=True, max_epochs=4, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(

@@ -131,7 +131,7 @@ def test_it_reports_over_seeds_and_keeps_the_terminal_for_the_report(finished):
     assert result.stdout.count('done in') == len(METHODS) * len(SEEDS)
     values = {}
     for method in METHODS:
-        found = [Result.load(out / method / f'seed{seed}' / 'coco_c.json') for seed in SEEDS]
+        found = [Result.load(out / method / f'seed{seed}' / 'robustness.json') for seed in SEEDS]
         assert all(list(x.cells) == [CLEAN, ('contrast', 2)] for x in found)
         values[method] = [x.value(CLEAN) for x in found]
     rows = list(csv.DictReader((out / 'summary.csv').open()))
@@ -145,7 +145,7 @@ def test_finished_stages_are_kept_and_others_go_on(data, finished):
     assert len(kept) == 2 + 6 + 6
     before = [file.stat().st_mtime_ns for file in kept]
     again = out / 'dat' / 'seed0'
-    (again / 'coco_c.json').unlink()
+    (again / 'robustness.json').unlink()
     (again / 'checkpoint.pth').unlink()
     # One method and one seed of them, one at a time: it speaks in the terminal.
     result = run(*command(data, out, '--method', 'dat'))
@@ -154,7 +154,7 @@ def test_finished_stages_are_kept_and_others_go_on(data, finished):
     assert 'resumed epoch: 1' in result.stdout and 'Epoch(train)' not in result.stdout
     after = {file: file.stat().st_mtime_ns for file in kept}
     changed = [file for file, time in zip(kept, before, strict=True) if after[file] != time]
-    assert changed == [again / 'checkpoint.pth', again / 'coco_c.json']
+    assert changed == [again / 'checkpoint.pth', again / 'robustness.json']
 
 
 def test_other_settings_are_refused(data, finished, called):

@@ -17,8 +17,9 @@ from mmengine.runner import TestLoop as Loop
 
 from projects.dat.corruptions import corrupt
 from projects.dat.corruptions.coco_c.tree import make_manifest
-from projects.dat.evaluation.coco_c import OnTheFly, Tree, datasets_of
+from projects.dat.evaluation.coco_c import OnTheFly, Tree
 from projects.dat.evaluation.results import CLEAN, Result
+from projects.dat.evaluation.test_images import datasets_of
 from projects.dat.runtime.errors import UserError
 from projects.dat.runtime.seeds import hash_seed
 from tests.evaluation.bright_boxes import write_case, write_checkpoint
@@ -71,7 +72,7 @@ def tree(case):
 
 
 def annotations_sha256_of(cfg):
-    return OnTheFly(0, 'bgr').data(cfg)['coco_c']['annotations_sha256']
+    return OnTheFly([], 0, 'bgr').data(cfg)['coco_c']['annotations_sha256']
 
 
 def cells_of_grid():
@@ -256,11 +257,11 @@ def test_a_tree_in_the_making(case, tree, tmp_path):
     write_manifest(copy, annotations_sha256_of(cfg), format='jpeg', quality=85)
     for _ in range(2):
         with pytest.raises(UserError, match='lacks images of shot_noise 1: .*jpeg --quality 85'):
-            Tree(copy).loaders(cfg, [CLEAN, ('shot_noise', 1)])
+            Tree([CLEAN, ('shot_noise', 1)], copy).trials(cfg)
         (copy / 'annotations.json').write_bytes((tree / 'annotations.json').read_bytes())
-    assert Tree(copy).data(cfg)['coco_c']['format'] == 'jpeg 85'
+    assert Tree([], copy).data(cfg)['coco_c']['format'] == 'jpeg 85'
     with pytest.raises(UserError, match='manifest.json'):
-        Tree(copy / 'shot_noise')
+        Tree([], copy / 'shot_noise')
 
 
 @pytest.mark.parametrize(

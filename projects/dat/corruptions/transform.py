@@ -15,11 +15,11 @@ from .names import CHANNEL_ORDERS, CORRUPTIONS, SEVERITIES
 class CorruptImage(BaseTransform):
     """Corrupt the image that the loader has just read; its place is right after the loader.
 
-    An image's random numbers follow from its id alone (:func:`hash_seed`): workers, their order
-    and a restart change nothing.
+    An image's random numbers follow from its :func:`image_key` alone: workers, their order and a
+    restart change nothing.
 
     Required Keys: img (np.uint8 or what ``to_float32`` made of it, BGR, (H, W, 3) or gray (H, W)),
-    img_id. Modified Keys: img (same dtype, (H, W, 3)).
+    img_id or img_path. Modified Keys: img (same dtype, (H, W, 3)).
 
     Args:
         corruption (str): One of the 19 names.
@@ -52,18 +52,13 @@ class CorruptImage(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Corrupt ``results['img']``."""
-        if 'img_id' not in results:
-            raise UserError(
-                'CorruptImage draws an image\'s random numbers from img_id, but the data set gives '
-                'none: add img_id to what its load_data_list returns'
-            )
         image = source = results['img']
         if image.dtype == np.float32:  # by to_float32; it holds whole numbers
             source = image.astype(np.uint8)
         step = -1 if self.channel_order == 'rgb' else 1
         if image.ndim == 3:
             source = source[..., ::step]
-        seed = hash_seed(self.seed, results['img_id'], self.corruption, self.severity)
+        seed = hash_seed(self.seed, image_key(results), self.corruption, self.severity)
         try:
             corrupted = corrupt(
                 np.ascontiguousarray(source), self.corruption, self.severity, seed
@@ -78,3 +73,21 @@ class CorruptImage(BaseTransform):
             f'{type(self).__name__}(corruption={self.corruption!r}, severity={self.severity}, '
             f'seed={self.seed}, channel_order={self.channel_order!r})'
         )
+
+
+def image_key(results: dict) -> int | str:
+    """What tells an image from the others of its data set, wherever that lies.
+
+    It is its ``img_id``, or, as classification has none, the last folder and the name of its file.
+
+    Raises:
+        UserError: The image has neither.
+    """
+    if 'img_id' in results:
+        return results['img_id']
+    if not results.get('img_path'):
+        raise UserError(
+            "an image's random numbers are drawn from its img_id or img_path, but the data set "
+            'gives neither: add img_id to what its load_data_list returns'
+        )
+    return '/'.join(results['img_path'].split('/')[-2:])

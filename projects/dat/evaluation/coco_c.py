@@ -1,15 +1,12 @@
 """COCO-C: where the images of its cells come from, as changes to the config of a test loader."""
 
-import copy
-import hashlib
 import json
 import os.path as osp
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
 
-import mmengine.fileio as fileio
 from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets.transforms import LoadImageFromNDArray
 from mmdet.registry import TRANSFORMS
@@ -28,7 +25,9 @@ from projects.dat.runtime.config import leaf_datasets
 from projects.dat.runtime.errors import UserError
 from projects.dat.runtime.preflight.data import annotation_file, image_folder
 
+from .evaluate import Trial
 from .results import CLEAN, Cell
+from .test_images import annotations_sha256, clean_loader, datasets_of, images_sha256
 
 
 def cells_of(corruptions: Iterable[str], severities: Iterable[int] = SEVERITIES) -> list[Cell]:
@@ -40,10 +39,12 @@ class CocoC:
     """The cells of COCO-C as data loaders.
 
     Args:
+        cells: Of :func:`cells_of`.
         manifest: Of a tree that holds the images, or would hold them; see ``read_manifest``.
     """
 
-    def __init__(self, manifest: dict) -> None:
+    def __init__(self, cells: Sequence[Cell], manifest: dict) -> None:
+        self.cells = cells
         self.manifest = manifest
 
     def data(self, cfg: Config) -> dict[str, dict[str, str | int]]:
@@ -58,43 +59,43 @@ class CocoC:
         quality = '' if manifest['quality'] is None else f' {manifest["quality"]}'
         packages = ', '.join(f'{name} {v}' for name, v in sorted(manifest['packages'].items()))
         return dict(coco_c=dict(
-            annotations_sha256=_sha256([dataset for _, dataset in datasets_of(cfg)]),
+            annotations_sha256=images_sha256(cfg),
             seed=manifest['seed'],
             channel_order=manifest['channel_order'],
             format=manifest['format'] + quality,
             corrupted_with=packages,
         ))
 
-    def loaders(self, cfg: Config, cells: Iterable[Cell]) -> dict[Cell, dict]:
-        """Config of the test loader of each cell; but for the images it is as ``cfg`` has it.
+    def trials(self, cfg: Config) -> dict[Cell, Trial]:
+        """The test loader of each cell; but for the images it is as ``cfg`` has it.
 
         Raises:
             UserError: The config's images cannot be corrupted, or are not those of the tree.
         """
-        self.check(cfg, cells)
-        loaders = {}
-        for cell in cells:
-            loader = copy.deepcopy(cfg.test_dataloader)
-            loader['persistent_workers'] = False  # they would outlive their cell
+        self.check(cfg)
+        trials = {}
+        for cell in self.cells:
+            loader = clean_loader(cfg)
             if cell != CLEAN:
                 for path, dataset in leaf_datasets(loader['dataset'], 'test_dataloader.dataset'):
                     self.corrupt(path, dataset, *cell)
-            loaders[cell] = loader
-        return loaders
+            trials[cell] = Trial(loader)
+        return trials
 
 
 class OnTheFly(CocoC):
     """Images corrupted in the loader's workers, right after they are read.
 
     Args:
+        cells: Of :func:`cells_of`.
         seed: Seed of the corruptions.
         channel_order: See :class:`projects.dat.corruptions.transform.CorruptImage`.
     """
 
-    def __init__(self, seed: int, channel_order: str) -> None:
-        super().__init__(make_manifest('', seed, channel_order, 'png', None))
+    def __init__(self, cells: Sequence[Cell], seed: int, channel_order: str) -> None:
+        super().__init__(cells, make_manifest('', seed, channel_order, 'png', None))
 
-    def check(self, cfg: Config, cells: Iterable[Cell]) -> None:
+    def check(self, cfg: Config) -> None:
         """Nothing that :meth:`corrupt` would not find."""
 
     def corrupt(self, path: str, dataset: dict, corruption: str, severity: int) -> None:
@@ -118,17 +119,18 @@ class Tree(CocoC):
     """Images from a folder that ``tools/build_coco_c.py`` built.
 
     Args:
+        cells: Of :func:`cells_of`.
         root: The folder. Its manifest says with which seed and channel order it was built.
 
     Raises:
         UserError: It is no such folder.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, cells: Sequence[Cell], root: str) -> None:
         self.root = Path(root).resolve()
-        super().__init__(read_manifest(self.root))
+        super().__init__(cells, read_manifest(self.root))
 
-    def check(self, cfg: Config, cells: Iterable[Cell]) -> None:
+    def check(self, cfg: Config) -> None:
         """Check that the tree is of the config's annotation file and has all images of the cells.
 
         Raises:
@@ -138,12 +140,12 @@ class Tree(CocoC):
         datasets = datasets_of(cfg)
         for path, dataset in datasets:
             _check_loader(path, dataset)
-            if _sha256([dataset]) != self.manifest['annotations_sha256']:
+            if annotations_sha256([dataset]) != self.manifest['annotations_sha256']:
                 raise UserError(
                     f'{self.root} was not built from {annotation_file(dataset)}, the annotation '
                     f'file of {path}: build a tree of it with `{_build_command(dataset, "DIR")}`'
                 )
-        missing = self._missing(cells)
+        missing = self._missing()
         if missing:
             severities = sorted({str(s) for found in missing.values() for s in found})
             named = (f'{name} {" ".join(map(str, found))}' for name, found in missing.items())
@@ -157,13 +159,13 @@ class Tree(CocoC):
                 f'`{_build_command(datasets[0][1], str(self.root), *options)}`'
             )
 
-    def _missing(self, cells: Iterable[Cell]) -> dict[str, list[int]]:
+    def _missing(self) -> dict[str, list[int]]:
         """Severities that are not there, or not whole, by their corruption."""
         file = self.root / ANNOTATIONS
         images = json.loads(file.read_bytes())['images'] if file.exists() else []
         names = {osp.normpath(image['file_name']) for image in images}
         missing = {}
-        for corruption, severity in cells:
+        for corruption, severity in self.cells:
             if (corruption, severity) == CLEAN:
                 continue
             there = list_files(self.root, cell_folder(corruption, severity))
@@ -176,26 +178,6 @@ class Tree(CocoC):
         dataset['ann_file'] = str(self.root / ANNOTATIONS)
         folder = str(self.root / cell_folder(corruption, severity))
         dataset['data_prefix'] = dict(dataset.get('data_prefix') or {}, img=folder)
-
-
-def datasets_of(cfg: Config) -> list[tuple[str, dict]]:
-    """The data sets of the test loader inside all wrappers, with their dotted paths."""
-    return list(leaf_datasets(cfg.test_dataloader['dataset'], 'test_dataloader.dataset'))
-
-
-def _sha256(datasets: list[dict]) -> str:
-    digest = hashlib.sha256()
-    for dataset in datasets:
-        if dataset.get('ann_file'):
-            file = annotation_file(dataset)
-            try:
-                digest.update(fileio.get(file, backend_args=dataset.get('backend_args')))
-            except OSError as error:
-                raise UserError(
-                    f'the annotation file {file} cannot be read ({error.strerror or error}): give '
-                    'the place of your data with --data-root PATH'
-                ) from None
-    return digest.hexdigest()
 
 
 def _check_loader(path: str, dataset: dict) -> None:

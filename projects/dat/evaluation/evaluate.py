@@ -1,4 +1,4 @@
-"""Evaluates a model on the cells of test sets."""
+"""Evaluates a model on the cells of test sets, and says what a cell is."""
 
 import contextlib
 import hashlib
@@ -9,7 +9,9 @@ import logging
 import os.path as osp
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +20,7 @@ from urllib.parse import urlparse
 import torch
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader, Runner
 
@@ -39,6 +42,21 @@ PACKAGES = {
 PLACES = ('data_root', 'data_prefix', 'ann_file')
 WORKERS = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor', 'worker_init_fn')
 _COCO_METRIC = re.compile(r'(bbox|segm)_mAP(_50|_75|_s|_m|_l)?$')
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How one cell is evaluated.
+
+    Args:
+        loader: Config of the data loader.
+        evaluator: Config of the evaluator. Defaults to None: the config's ``test_evaluator``.
+        attack: Given the model, a context in which its test batches are attacked. Defaults to None.
+    """
+
+    loader: dict
+    evaluator: dict | list | None = None
+    attack: Callable[[BaseModel], AbstractContextManager] | None = None
 
 
 def identify(cfg: Config, data: dict[str, dict[str, str | int]], metric: str) -> Identity:
@@ -83,7 +101,7 @@ def package_versions(cfg: Config) -> dict[str, str]:
 
 
 def evaluate(
-    cfg: Config, loaders: Mapping[Cell, dict], identity: Identity, path: str | Path
+    cfg: Config, trials: Mapping[Cell, Trial], identity: Identity, path: str | Path
 ) -> Result:
     """Evaluate ``cfg.load_from`` on some cells; the model is built and loaded once.
 
@@ -92,7 +110,7 @@ def evaluate(
 
     Args:
         cfg: A config with ``load_from`` and ``work_dir``.
-        loaders: Config of the data loader of each cell; cells that the file has are passed over.
+        trials: How each cell is evaluated; cells that the file has are passed over.
         identity: From :func:`identify`.
         path: JSON file of the result, which is added to.
 
@@ -104,24 +122,31 @@ def evaluate(
     runner = RUNNERS.build(cfg)
     # As Runner.test does: hooks prepare first, EMA takes its weights while the checkpoint loads.
     loop = runner.test_loop
+    evaluator = loop.evaluator
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     runner.call_hook('before_run')
     runner.load_or_resume()
     broadcast_object_list(shared)
     result, = shared
-    todo = [cell for cell in loaders if cell not in result.cells]
+    todo = [cell for cell in trials if cell not in result.cells]
     start = time.monotonic()
     for count, cell in enumerate(todo, 1):
-        with _quiet(runner, everything=count > 1):
-            loop.dataloader = runner.build_dataloader(loaders[cell])
-            metrics = _with_metric(loop.run(), result, runner)
+        trial = trials[cell]
+        attacked = trial.attack(model) if trial.attack else contextlib.nullcontext()
+        with _quiet(runner, everything=count > 1), attacked:
+            loop.dataloader = runner.build_dataloader(trial.loader)
+            loop.evaluator = trial.evaluator and runner.build_evaluator(trial.evaluator)
+            loop.evaluator = loop.evaluator or evaluator
+            loop.evaluator.dataset_meta = getattr(loop.dataloader.dataset, 'metainfo', None)
+            metrics = _with_metric(_fractions(loop.run()), result, runner)
         result.add(cell, metrics, len(loop.dataloader.dataset))
         if is_main_process():
             result.save(path)
         left = timedelta(seconds=round((time.monotonic() - start) / count * (len(todo) - count)))
-        done = len(loaders) - len(todo) + count
+        done = len(trials) - len(todo) + count
         runner.logger.info(
             f'{cell[0]} {cell[1]}: {identity.metric} {result.value(cell):.3f} '
-            f'[{done}/{len(loaders)} cells, eta {left}]'
+            f'[{done}/{len(trials)} cells, eta {left}]'
         )
     runner.call_hook('after_run')
     return result
@@ -141,6 +166,11 @@ def _quiet(runner: Runner, everything: bool) -> Iterator[None]:
     finally:
         for handler, level in zip(terminals, levels, strict=True):
             handler.setLevel(level)
+
+
+def _fractions(metrics: Metrics) -> Metrics:
+    """MMPretrain's accuracies are in per cent; a result has fractions, as MMDetection's AP is."""
+    return {k: v / 100 if k.startswith('accuracy/') else v for k, v in metrics.items()}
 
 
 def _with_metric(metrics: Metrics, result: Result, runner: Runner) -> Metrics:

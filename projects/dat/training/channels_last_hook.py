@@ -23,3 +23,5 @@ class ChannelsLastHook(Hook):
     def before_train(self, runner) -> None:
         """Convert the model; optimizer and checkpoints keep working on the same parameters."""
         runner.model.to(memory_format=torch.channels_last)
+
+    before_test = before_train

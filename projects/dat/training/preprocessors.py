@@ -32,7 +32,7 @@ class AdversarialMixin:
     The attack gets RGB in 0..1. Padding stays exactly as it came: what the collation added, and
     what a pipeline's ``Pad`` did, told by its value (``pad_values``) at the borders of an image;
     what Mosaic or Expand fill counts as image. In validation and testing this is the plain
-    preprocessor.
+    preprocessor, unless an adversary was bound for these.
 
     :class:`AdversarialTrainingHook` binds the adversary; training without it raises, because it
     would silently train on clean images.
@@ -68,6 +68,7 @@ class AdversarialMixin:
         self.share = share
         self.pad_values = [v if isinstance(v, Sequence) else [v] for v in pad_values]
         self._adversary = None
+        self._evaluation = False
         self._range_checked = False
 
     @property
@@ -75,13 +76,19 @@ class AdversarialMixin:
         """The bound adversary."""
         return self._adversary and self._adversary()
 
-    def bind(self, adversary: Adversary) -> None:
+    def bind(self, adversary: Adversary, evaluation: bool = False) -> None:
         """Attack with ``adversary`` from now on; its owner keeps it alive.
 
         The reference is weak, so that neither the state dict nor a deep copy of the model (EMA)
         gets hold of the tokenizer.
+
+        Args:
+            adversary (Adversary): The attack and its model.
+            evaluation (bool): Attack the batches of validation and testing, in place of those of
+                training. Defaults to False.
         """
         self._adversary = weakref.ref(adversary)
+        self._evaluation = evaluation
 
     def unbind(self) -> None:
         """Forget the adversary."""
@@ -92,10 +99,10 @@ class AdversarialMixin:
         return super().forward(data, True)
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """As the plain preprocessor; in training with the adversarial images."""
+        """As the plain preprocessor; with the adversarial images where these are due."""
         data = super().forward(data, training)
         adversary = self.adversary
-        if not training:
+        if training == self._evaluation:
             if adversary is not None:
                 adversary.release()  # PreciseBNHook runs such batches through a model in training
             return data

@@ -1,0 +1,159 @@
+"""ImageNet-C (arXiv:1903.12261): corrupted images of 224 px, from a tree or made on the fly."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import mmcv
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.config import Config
+from mmengine.registry import TRANSFORMS
+
+from projects.dat.corruptions.coco_c.tree import cell_folder, make_manifest
+from projects.dat.corruptions.transform import CorruptImage
+from projects.dat.runtime.config import leaf_datasets, type_name
+from projects.dat.runtime.errors import UserError
+
+from .evaluate import Trial
+from .labelled_images import LabelledImages
+from .model_classes import labels_of, model_classes
+from .results import CLEAN, Cell
+from .test_images import clean_loader, images_sha256
+
+PLACE = 'https://zenodo.org/records/2235448 with its archives unpacked side by side'
+SIDE = 224
+"""Of ImageNet-C's images."""
+
+
+@TRANSFORMS.register_module()
+class CropForImageNetC(BaseTransform):
+    """What ImageNet-C's authors did to an image before corrupting it.
+
+    The shorter side becomes 256 px, and of the middle 224 x 224 px are taken
+    (https://github.com/hendrycks/robustness, make_imagenet_c.py). An image of that size stays as it
+    is. Required and modified key: img (uint8, (H, W, 3)).
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Resize and crop ``results['img']``."""
+        image = results['img']
+        if image.shape[:2] != (SIDE, SIDE):
+            scale = 256 / min(image.shape[:2])
+            size = [max(256, round(side * scale)) for side in image.shape[1::-1]]
+            # Pillow's filter also averages where it shrinks, as the authors' does.
+            image = mmcv.imresize(image, tuple(size), backend='pillow', interpolation='bilinear')
+            top, left = ((side - SIDE) // 2 for side in image.shape[:2])
+            image = np.ascontiguousarray(image[top:top + SIDE, left:left + SIDE])
+        return dict(results, img=image, img_shape=(SIDE, SIDE), ori_shape=(SIDE, SIDE))
+
+
+def pipeline_for_crops(pipeline: Sequence[dict]) -> list[dict]:
+    """A test pipeline for images that are cut to 224 px already: its own resizing and cropping
+    would cut them again, so they are brought to the final size at once, if it is another.
+
+    Raises:
+        UserError: It does not say its final size.
+    """
+    kept, resize, side = [], dict(type='Resize'), None
+    for step in pipeline:
+        name = type_name(step)
+        size = step.get('crop_size', step.get('scale', step.get('size')))
+        if not ('Resize' in name or 'Crop' in name) or size is None:
+            kept.append(step)
+            continue
+        side = size if isinstance(size, int) else max(size)
+        resize |= {k: step[k] for k in ('interpolation', 'backend') if k in step}
+    if side is None:
+        raise UserError(
+            'expected a test pipeline with a step such as CenterCrop that fixes the size of '
+            f'images, found {", ".join(map(type_name, pipeline))}: add one'
+        )
+    if side != SIDE:
+        at = next((i for i, step in enumerate(kept) if 'Pack' in type_name(step)), len(kept))
+        kept.insert(at, dict(resize, scale=(side, side)))
+    return kept
+
+
+class ImageNetC:
+    """The cells of ImageNet-C.
+
+    Args:
+        cells: Of ``cells_of``.
+        root: A tree as the authors distribute it, ``<corruption>/<severity>/<class>/<image>``, or
+            as ``tools/build_coco_c.py`` builds it; None to corrupt the config's test images in the
+            loader's workers, cut to 224 px before that.
+        seed: Of corruptions on the fly.
+        channel_order: 'rgb', as ImageNet-C was made, or 'bgr'.
+    """
+
+    name = 'imagenet_c'
+
+    def __init__(
+        self, cells: Sequence[Cell], root: str | None, seed: int, channel_order: str
+    ) -> None:
+        self.cells = cells
+        self.root = root and Path(root)
+        self.seed = seed
+        self.channel_order = channel_order
+
+    def data(self, cfg: Config) -> dict[str, dict[str, str | int]]:
+        """What the figures depend on besides model and metric, for their identity."""
+        facts = dict(images_sha256=images_sha256(cfg), source='tree' if self.root else 'on the fly')
+        if self.root is None:
+            packages = make_manifest('', 0, 'rgb', 'png', None)['packages']
+            facts |= dict(
+                seed=self.seed,
+                channel_order=self.channel_order,
+                corrupted_with=', '.join(f'{name} {v}' for name, v in sorted(packages.items())),
+            )
+        return {self.name: facts}
+
+    def trials(self, cfg: Config) -> dict[Cell, Trial]:
+        """The clean images and every corrupted set, for which nothing but the images changes.
+
+        Raises:
+            UserError: The tree lacks something, or the test pipeline is unfit.
+        """
+        classes = self.root and model_classes(cfg)
+        trials = {}
+        for cell in self.cells:
+            loader = clean_loader(cfg)
+            if cell != CLEAN and self.root:
+                self._read_tree(loader, classes, *cell)
+            elif cell != CLEAN:
+                self._corrupt(loader, *cell)
+            trials[cell] = Trial(loader)
+        return trials
+
+    def _corrupt(self, loader: dict, corruption: str, severity: int) -> None:
+        for path, dataset in leaf_datasets(loader['dataset'], 'test_dataloader.dataset'):
+            read, *rest = dataset.get('pipeline') or [{}]
+            if 'LoadImage' not in type_name(read):
+                raise UserError(
+                    f'expected {path}.pipeline to begin with LoadImageFromFile, found '
+                    f'{type_name(read) or "no steps"}: let the pipeline read image files'
+                )
+            corrupt = dict(
+                type=CorruptImage, corruption=corruption, severity=severity, seed=self.seed,
+                channel_order=self.channel_order,
+            )
+            dataset['pipeline'] = [
+                read, dict(type=CropForImageNetC), corrupt, *pipeline_for_crops(rest)
+            ]
+
+    def _read_tree(
+        self, loader: dict, classes: tuple[str, ...], corruption: str, severity: int
+    ) -> None:
+        _, dataset = next(leaf_datasets(loader['dataset'], 'test_dataloader.dataset'))
+        folder = self.root / cell_folder(corruption, severity)
+        if not folder.is_dir():
+            raise UserError(
+                f'{self.root} has no folder {cell_folder(corruption, severity)}: give a tree of '
+                f'ImageNet-C, {PLACE}, or choose --corruptions and --severities that it has'
+            )
+        loader['dataset'] = dict(
+            type=LabelledImages,
+            root=str(folder),
+            labels=labels_of(folder, classes),
+            pipeline=pipeline_for_crops(dataset['pipeline']),
+        )
