@@ -235,7 +235,7 @@ def test_methods_configs_and_seeds_of_a_command(monkeypatch, tmp_path):
                  '--seeds', '4', '--corruption-seed', '7']
     monkeypatch.setattr(sys, 'argv', ['compare.py', *map(str, arguments)])
     args = compare.parse_args()
-    assert args.seed == 7
+    assert args.corruption_seed == 7
     methods = compare.methods_of(args)
     fragments = str(compare.FRAGMENTS / 'random_tokens.py')
     assert methods == dict(plain=None, random_tokens=fragments, mine='f.py')
