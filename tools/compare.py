@@ -77,7 +77,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--cfg-options', nargs='+', action=cli.Options, metavar='KEY=VALUE',
-        help='change entries of all configs, adversarial.* of those that have it',
+        help='change entries of all configs, adversarial.* and adversarial.tokenizer.* of those that '
+        'have it',
     )
     parser.add_argument('--gpus', type=int, default=1, help='processes a run has (default: 1)')
     parser.add_argument(
@@ -120,7 +121,9 @@ def make_config(fragment: str | None, run: Path, seed: int, args: argparse.Names
         cfg.pop(key, None)
     if fragment is not None:
         cfg.merge_from_dict(cli.read_config(fragment)._cfg_dict)
-    cli.merge_options(cfg, args.cfg_options)
+    without = () if cfg.get('adversarial', {}).get('tokenizer') else ('adversarial.tokenizer.',)
+    options = args.cfg_options or {}
+    cli.merge_options(cfg, {k: v for k, v in options.items() if not k.startswith(without)})
     if fragment is None:
         cfg.pop('adversarial', None)
     cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
