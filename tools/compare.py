@@ -121,11 +121,11 @@ def make_config(fragment: str | None, run: Path, seed: int, args: argparse.Names
         cfg.pop(key, None)
     if fragment is not None:
         cfg.merge_from_dict(cli.read_config(fragment)._cfg_dict)
-    without = () if cfg.get('adversarial', {}).get('tokenizer') else ('adversarial.tokenizer.',)
+    found = cfg.get('adversarial') or {}
+    there = {'adversarial.': found, 'adversarial.tokenizer.': found.get('tokenizer')}
+    absent = tuple(prefix for prefix, value in there.items() if not value)
     options = args.cfg_options or {}
-    cli.merge_options(cfg, {k: v for k, v in options.items() if not k.startswith(without)})
-    if fragment is None:
-        cfg.pop('adversarial', None)
+    cli.merge_options(cfg, {k: v for k, v in options.items() if not k.startswith(absent)})
     cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
     # The loader's random numbers depend on seed and epoch alone, whatever the method draws.
     cfg.train_dataloader.worker_init_fn = dict(type='seed_worker')
