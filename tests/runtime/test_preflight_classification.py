@@ -143,7 +143,7 @@ BAD_CONFIGS = {
         ['val_evaluator.topk is (1, 5)', '3 classes', '--cfg-options val_evaluator.topk=1']),
     'ImageNet': (
         _image_net,
-        ['3 class folders (cat, dog, owl)', '1000 class names', 'dataset.metainfo.classes']),
+        ['3 class folders (cat, dog, owl)', '1000 class names (tench', 'metainfo.classes of']),
     'class names': (
         _dataset(metainfo=dict(classes=['cat', 'dog'])), ['3 class folders', '2 class names']),
     'order of class names': (

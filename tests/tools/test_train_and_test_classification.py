@@ -11,7 +11,7 @@ import torch
 from mmengine.registry import MODELS
 
 from projects.dat.runtime import cli
-from tests.training.folder_case import folder_config, write_folders
+from tests.training.folder_case import CLASSES, folder_config, write_folders
 from tools import test, train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,6 +65,15 @@ def test_train_then_test(call, tmp_path):
     assert all(p['pred_score'].sum() == pytest.approx(1) for p in predictions)
     shown = [file.name for file in sorted((tmp_path / 'run').glob('*/shown/*.png'))]
     assert shown[:2] == ['cat_0.png_0.png', 'cat_1.png_0.png'] and len(shown) == 6
+
+
+def test_labels_that_have_moved(sentence, folder, tmp_path):
+    weights = torch.load(folder / 'small.pth', weights_only=True)
+    file = tmp_path / 'trained.pth'
+    torch.save(dict(weights, meta=dict(dataset_meta=dict(classes=CLASSES))), file)
+    root = write_folders(tmp_path / 'moved', classes=('cat', 'cow', 'dog'))
+    said = sentence(test, 'small.py', file, '--data-root', root)
+    assert "'dog' has the label 2 in the data, but 1" in said
 
 
 OTHER = ['model.backbone.base_channels=16', 'model.head.in_channels=128']

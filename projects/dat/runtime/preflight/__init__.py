@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from .model import check_amp, check_class_count, check_input_size, check_top_k
 from .parts import build_parts
-from .weights import check_checkpoint, check_pretrained
+from .weights import check_checkpoint, check_labels_kept, check_pretrained
 
 __all__ = ['check']
 
@@ -44,9 +44,12 @@ def check(cfg: Config, mode: str = 'train', new_head: bool = False) -> dict | No
     if mode == 'train':
         check_amp(cfg)
     check_input_size(cfg, splits)
-    check_class_count(cfg, check_data(cfg, splits))
+    classes = check_data(cfg, splits)
+    check_class_count(cfg, classes)
     check_top_k(cfg, splits)
     checkpoint = check_checkpoint(cfg, build_parts(cfg, splits, mode), new_head)
+    if checkpoint and classes and (mode == 'test' or cfg.get('resume')):
+        check_labels_kept(checkpoint, classes)
     if mode == 'train':
         check_pretrained(cfg)
     return checkpoint

@@ -127,9 +127,10 @@ def _check_folders(data: CustomDataset, folders: list[str], path: str) -> None:
         return
     if len(names) != len(folders):
         raise UserError(
-            f'there are {len(folders)} class folders ({some(folders)}) in {place}, but '
-            f'{type(data).__name__} has {len(names)} class names ({some(names)}): set '
-            f'{path}.metainfo.classes to the names of these folders'
+            f'there are {len(folders)} class folders ({some(folders, 3)}) in {place}, but '
+            f'{type(data).__name__} has {len(names)} class names ({some(names, 2)}): set '
+            f'metainfo.classes of every data set to the {len(folders)} folders, and the '
+            f"head's num_classes to their number"
         )
     if set(names) == set(folders) and list(names) != folders:
         raise UserError(
