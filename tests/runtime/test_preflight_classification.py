@@ -108,6 +108,9 @@ BAD_CONFIGS = {
     'image folder': (
         _dataset('val', data_prefix='valid'),
         ['image folder', 'data/valid', 'val_dataloader.dataset', '--data-root PATH']),
+    'image folder as of detection': (
+        lambda cfg: cfg.train_dataloader.dataset.update(data_prefix=dict(img='train')),
+        ['train_dataloader.dataset.data_prefix has img, but MMPretrain looks for img_path']),
     'annotation file': (
         _dataset(ann_file='meta/train.txt'),
         ['annotation file', 'data/meta/train.txt', '--data-root PATH']),

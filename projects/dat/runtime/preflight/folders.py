@@ -91,10 +91,16 @@ def _unread(dataset: dict, path: str) -> CustomDataset:
     """The data set as a run builds it, before it looks for images."""
     try:
         changes = dict(pipeline=[], lazy_init=True, _scope_='mmpretrain')
-        return DATASETS.build({**dataset, **changes})
+        data = DATASETS.build({**dataset, **changes})
     except (AssertionError, OSError, ValueError) as error:
         reason = str(error).split('.py: ')[-1]  # MMEngine puts the class and its file before it
         raise UserError(f'{path} is refused by MMPretrain: {reason}') from None
+    if 'img_path' not in data.data_prefix:  # detection calls it img
+        raise UserError(
+            f'{path}.data_prefix has {some(data.data_prefix)}, but MMPretrain looks for img_path: '
+            'give the folder alone, such as data_prefix="train"'
+        )
+    return data
 
 
 def _check_places(data: CustomDataset, path: str) -> None:
