@@ -9,5 +9,5 @@ install_excepthook()
 
 import projects.dat.corruptions.transform  # noqa: E402
 import projects.dat.models  # noqa: E402
-import projects.dat.runtime.images  # noqa: E402
+import projects.dat.runtime.load_image  # noqa: E402
 import projects.dat.training  # noqa: E402, F401

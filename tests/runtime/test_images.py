@@ -8,11 +8,14 @@ import mmcv
 import numpy as np
 import pytest
 from mmdet.registry import TRANSFORMS
+from mmpretrain.registry import TRANSFORMS as CLASSIFICATION_TRANSFORMS
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from projects.dat.corruptions.coco_c.builder import build
 from projects.dat.runtime.errors import UserError
-from projects.dat.runtime.images import LoadImageFromFile, read_image
+from projects.dat.runtime.images import read_image
+from projects.dat.runtime.load_image import LoadImageFromFile
 from tests.training.coco_case import write_coco
 
 
@@ -21,8 +24,9 @@ def image(tmp_path):
     return write_coco(tmp_path / 'data') / 'train2017' / '0.jpg'
 
 
-def test_detection_configs_get_it(image):
-    load = TRANSFORMS.build(dict(type='LoadImageFromFile', to_float32=True))
+@pytest.mark.parametrize('registry', [TRANSFORMS, CLASSIFICATION_TRANSFORMS])
+def test_every_config_gets_it(image, registry):
+    load = registry.build(dict(type='LoadImageFromFile', to_float32=True))
     assert type(load) is LoadImageFromFile
     results = load(dict(img_path=str(image)))
     expected = mmcv.transforms.LoadImageFromFile(to_float32=True)(dict(img_path=str(image)))
@@ -87,6 +91,36 @@ def test_what_comes_after_the_end_of_an_image_is_harmless(
         (tmp_path / f'{name}{extension}').write_bytes(data)
     a, b = (read_image(str(tmp_path / f'{name}{extension}')) for name in 'ab')
     assert np.array_equal(a, b)
+
+
+COLORS = np.array([[[200, 40, 90], [10, 220, 120]]], dtype=np.uint8).repeat(16, 0).repeat(16, 1)
+KINDS = {
+    'CMYK jpg': (lambda file: Image.fromarray(COLORS).convert('CMYK').save(file, quality=95), 4),
+    'CMYK tif': (lambda file: Image.fromarray(COLORS).convert('CMYK').save(file), 0),
+    '16-bit png': (lambda file: cv2.imwrite(file, COLORS[..., ::-1].astype(np.uint16) * 257), 0),
+    'RGBA png': (lambda file: Image.fromarray(COLORS).convert('RGBA').save(file), 0),
+}
+
+
+@pytest.mark.parametrize('name', KINDS)
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+def test_other_kinds_become_8_bits_of_bgr(tmp_path, name, backend):
+    write, error = KINDS[name]
+    file = str(tmp_path / f'a.{name.split()[-1]}')
+    write(file)
+    found = read_image(file, backend=backend)
+    assert found.dtype == np.uint8
+    assert np.abs(found[..., ::-1].astype(int) - COLORS).max() <= error
+
+
+@pytest.mark.parametrize('extension', ['.png', '.tif'])
+def test_deep_gray_is_scaled_or_refused(tmp_path, extension):
+    deep = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
+    file = str(tmp_path / f'a{extension}')
+    cv2.imwrite(file, deep)
+    assert np.array_equal(read_image(file), (deep >> 8)[..., None].repeat(3, -1))
+    with pytest.raises(UserError, match='more than 8 bits of gray, which Pillow'):
+        read_image(file, backend='pillow')
 
 
 def test_missing_file_names_itself(tmp_path):

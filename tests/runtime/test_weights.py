@@ -12,6 +12,7 @@ from projects.dat.runtime.errors import UserError
 from projects.dat.runtime.preflight.weights import (
     check_checkpoint,
     check_fits,
+    check_labels_kept,
     read_checkpoint,
 )
 from tests.training.coco_case import coco_config
@@ -192,3 +193,16 @@ def test_weights_alone_are_nothing_to_go_on_from(tmp_path, weights):
     )
     assert f'--cfg-options load_from={file}' in told
     check_checkpoint(run_config(tmp_path, load_from=str(file)), build())
+
+
+@pytest.mark.parametrize('trained', [None, (), ('cat', 'dog', 'owl'), ('cat', 'dog'), ('a', 'dog')])
+def test_labels_that_are_kept(trained):
+    meta = {} if trained is None else dict(dataset_meta=dict(classes=trained))
+    check_labels_kept(dict(state_dict={}, meta=meta), ('cat', 'dog', 'owl'))
+
+
+def test_labels_that_have_moved():
+    """As many folders, but one is new and one is gone."""
+    checkpoint = dict(meta=dict(dataset_meta=dict(classes=('cat', 'dog', 'owl'))))
+    told = sentence(check_labels_kept, checkpoint, ['cat', 'cow', 'dog'])
+    assert "'dog' has the label 2 in the data, but 1" in told and '(cat, dog, owl)' in told

@@ -23,7 +23,7 @@ from projects.dat.corruptions.names import SEVERITIES
 from projects.dat.corruptions.transform import CorruptImage
 from projects.dat.runtime.config import leaf_datasets
 from projects.dat.runtime.errors import UserError
-from projects.dat.runtime.preflight.data import annotation_file, image_folder
+from projects.dat.runtime.preflight.coco import annotation_file, image_folder
 
 from .evaluate import Trial
 from .results import CLEAN, Cell

@@ -47,10 +47,19 @@ def read_annotations(file: str | Path) -> dict:
                 f'image {image["id"]!r} in {file} has the file_name {name!r}: an id is a whole '
                 f'number or a string, a file_name a string; {CURE}'
             )
-        path = PurePosixPath(name.replace('\\', '/'))
-        if not path.name or path.is_absolute() or '..' in path.parts or _NO_NAME.search(name):
-            raise _leaves(name, file)
+        check_name(name, file)
     return content
+
+
+def check_name(name: str, file: str | Path) -> None:
+    """Check that an image's name in an annotation file is a relative path without '..'.
+
+    Raises:
+        UserError: It is not.
+    """
+    path = PurePosixPath(name.replace('\\', '/'))
+    if not path.name or path.is_absolute() or '..' in path.parts or _NO_NAME.search(name):
+        raise _leaves(name, file)
 
 
 def check_labels(content: dict, file: str | Path, split: str) -> None:

@@ -6,9 +6,9 @@ more than these seconds. Every finding is a :class:`~projects.dat.runtime.errors
 
 from mmengine.config import Config
 
-from .model import check_amp, check_class_count, check_input_size
+from .model import check_amp, check_class_count, check_input_size, check_top_k
 from .parts import build_parts
-from .weights import check_checkpoint, check_pretrained
+from .weights import check_checkpoint, check_labels_kept, check_pretrained
 
 __all__ = ['check']
 
@@ -18,9 +18,9 @@ def check(cfg: Config, mode: str = 'train', new_head: bool = False) -> dict | No
 
     Looked at: the device for AMP, the input size, data folders, annotation files, images, class
     names and their number, what the registries build, the checkpoint and whether it fits the model,
-    and other weights to start from. Data sets that do not read
-    COCO's format, and files that are not on a local disk, are passed over. Weights given as a URL
-    are downloaded to torch hub's cache, as the run would do.
+    and other weights to start from. Data sets that read neither COCO's format nor folders of
+    images, and files that are not on a local disk, are passed over. Weights given as a URL are
+    downloaded to torch hub's cache, as the run would do.
 
     Args:
         cfg (Config): A whole MMEngine config.
@@ -45,9 +45,11 @@ def check(cfg: Config, mode: str = 'train', new_head: bool = False) -> dict | No
         check_amp(cfg)
     check_input_size(cfg, splits)
     classes = check_data(cfg, splits)
-    if classes is not None:
-        check_class_count(cfg, classes)
+    check_class_count(cfg, classes)
+    check_top_k(cfg, splits)
     checkpoint = check_checkpoint(cfg, build_parts(cfg, splits, mode), new_head)
+    if checkpoint and classes and (mode == 'test' or cfg.get('resume')):
+        check_labels_kept(checkpoint, classes)
     if mode == 'train':
         check_pretrained(cfg)
     return checkpoint

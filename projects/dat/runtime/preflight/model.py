@@ -7,8 +7,9 @@ from mmengine.device import get_device
 
 from projects.dat.runtime.errors import UserError
 
-from ..config import last_pipelines, type_name, walk
+from ..config import last_pipelines, metrics_of, type_name, walk
 
+HEAD_COUNT = 'model.head.num_classes'  # a classifier's
 BIFPN_STRIDE = 128  # of level P7: BiFPN adds maps of neighboring levels, so each must be halvable
 RESIZES = ('Resize', 'FixScaleResize')
 KEEP_SIZE = ('RandomFlip', 'PhotoMetricDistortion', 'YOLOXHSVRandomAug', 'FilterAnnotations',
@@ -30,21 +31,70 @@ def check_amp(cfg: Config) -> None:
         )
 
 
-def check_class_count(cfg: Config, classes: Sequence[str]) -> None:
-    """Compare ``num_classes`` of the box and mask heads with the number of class names.
+def class_counts(cfg: Config) -> dict[str, int | None]:
+    """Every ``num_classes`` that must be the number of the data's classes, by its dotted path.
+
+    Those of box and mask heads; of a classifier, of its head, of what is below the head, such as a
+    loss, and of a data preprocessor that makes soft labels.
+    """
+    counts = {}
+    for path, node in walk(cfg.model, 'model'):
+        steps = [step for step in path.split('.') if not step.isdigit()]
+        if steps[-1] in ('bbox_head', 'mask_head') and 'num_classes' in node:
+            counts[f'{path}.num_classes'] = node['num_classes']
+    head = cfg.model.get('head') or {}
+    if 'num_classes' not in head:  # MultiTaskHead has a number of classes for each task
+        return counts
+    for path, node in walk(head, 'model.head'):
+        if node.get('num_classes') is not None:
+            counts[f'{path}.num_classes'] = node['num_classes']
+    own = cfg.model.get('data_preprocessor')
+    preprocessor = own or cfg.get('data_preprocessor') or {}
+    soft = [cfg.model.get('train_cfg'), *map(preprocessor.get, ('batch_augments', 'to_onehot'))]
+    if any(soft):  # such as Mixup and CutMix, which ImageClassifier takes from its train_cfg
+        path = 'model.data_preprocessor' if own else 'data_preprocessor'
+        counts[f'{path}.num_classes'] = preprocessor.get('num_classes')
+    return counts
+
+
+def check_class_count(cfg: Config, classes: Sequence[str] | None) -> None:
+    """Compare every ``num_classes`` with the number of class names.
+
+    Where the data does not tell the classes, those of a classifier are compared with its head's.
 
     Raises:
         UserError: They differ.
     """
-    for path, node in walk(cfg.model, 'model'):
-        steps = [step for step in path.split('.') if not step.isdigit()]
-        if steps[-1] not in ('bbox_head', 'mask_head'):
-            continue
-        if node.get('num_classes', len(classes)) != len(classes):
-            raise UserError(
-                f'{path}.num_classes is {node["num_classes"]}, but the data set has '
-                f'{len(classes)} classes: use --cfg-options {path}.num_classes={len(classes)}'
-            )
+    counts = class_counts(cfg)
+    number = counts.get(HEAD_COUNT) if classes is None else len(classes)
+    differing = {path: count for path, count in counts.items() if count != number}
+    if number is None or not differing:
+        return
+    path, count = next(iter(differing.items()))
+    truth = f'{HEAD_COUNT} is {number}' if classes is None else f'the data set has {number} classes'
+    raise UserError(
+        f'{path} is {count}, but {truth}: use --cfg-options '
+        + ' '.join(f'{path}={number}' for path in differing)
+    )
+
+
+def check_top_k(cfg: Config, splits: Iterable[str]) -> None:
+    """MMPretrain's Accuracy fails, after an epoch, where it shall find a label among more classes
+    than there are.
+
+    Raises:
+        UserError: It shall.
+    """
+    number = class_counts(cfg).get(HEAD_COUNT)
+    for split in splits:
+        for path, metric in metrics_of(cfg, split):
+            top_k = metric.get('topk', 1)
+            most = max(top_k) if isinstance(top_k, Sequence) else top_k
+            if type_name(metric) == 'Accuracy' and number is not None and most > number:
+                raise UserError(
+                    f'{path}.topk is {top_k}, but there are {number} classes: use --cfg-options '
+                    f'{path}.topk=1'
+                )
 
 
 def check_input_size(cfg: Config, splits: Iterable[str]) -> None:

@@ -54,8 +54,9 @@ def build_parts(cfg: Config, splits: Sequence[str], mode: str) -> nn.Module:
 
 def build_model(cfg: Config) -> nn.Module:
     """Build the model as a run would, its weights not initialised."""
-    model = copy.deepcopy(dict(cfg.model))  # detectors hand settings on to their parts
+    model = dict(cfg.model)
     if cfg.get('data_preprocessor') is not None:
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    model = copy.deepcopy(model)  # models hand settings on to their parts
     with MODELS.switch_scope_and_registry(cfg.get('default_scope', 'mmengine')):
         return MODELS.build(model)

@@ -4,6 +4,7 @@ import os.path as osp
 import pickle
 import re
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader, find_latest_checkpoint, load_state_dict
@@ -11,6 +12,7 @@ from torch import nn
 
 from projects.dat.runtime.errors import UserError
 
+from ..annotations import some
 from ..config import type_name, walk
 
 CURE = 'give a .pth file that tools/train.py saved (work_dirs/<config name>/*.pth)'
@@ -44,6 +46,30 @@ def check_checkpoint(cfg: Config, model: nn.Module, new_head: bool = False) -> d
         check_resumable(checkpoint, source)
     check_fits(model, checkpoint, source, new_head)
     return checkpoint
+
+
+def check_labels_kept(checkpoint: dict, classes: Sequence[str]) -> None:
+    """Check that classes of the data which the checkpoint's run knew have the labels of then.
+
+    Folders of images make labels of their own: with one folder more and another less, as many
+    classes have other labels.
+
+    Args:
+        checkpoint (dict): MMEngine saves the class names with it; others are passed over.
+        classes (Sequence[str]): Those of the data, in the order of their labels.
+
+    Raises:
+        UserError: One has another label.
+    """
+    trained = ((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('classes') or ()
+    before = {name: label for label, name in enumerate(trained)}
+    now = {name: label for label, name in enumerate(classes)}
+    for name, label in now.items():
+        if before.get(name, label) != label:
+            raise UserError(
+                f'the class {name!r} has the label {label} in the data, but {before[name]} in the '
+                f'training of the checkpoint: give data of the same classes ({some(trained)})'
+            )
 
 
 def check_pretrained(cfg: Config) -> None:
