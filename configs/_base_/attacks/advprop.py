@@ -2,8 +2,9 @@
 # the adversarial half of the batch.
 #
 # The figures are those of easyrobust's example (https://github.com/alibaba/easyrobust,
-# examples/imageclassification/imagenet/advprop), whose attack aims at random labels; ours raises
-# the loss of the true ones, which any model has. Every batch norm has to train, and at least one.
+# examples/imageclassification/imagenet/advprop). Its attack lowers the loss of random labels; ours
+# raises that of the true ones, which every kind of model has. Every batch norm has to train, as for
+# det_advprop.py.
 _base_ = './adversarial.py'
 
 adversarial = dict(
