@@ -29,7 +29,7 @@ from tests.training.coco_case import coco_config, write_coco
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
-FRAGMENTS = ['dat', 'dat_released', 'det_advprop', 'pgd', 'random_tokens']
+FRAGMENTS = ['advprop', 'dat', 'dat_released', 'det_advprop', 'pgd', 'random_tokens']
 THAW = {'model.backbone.norm_eval': False}
 
 
