@@ -77,8 +77,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--cfg-options', nargs='+', action=cli.Options, metavar='KEY=VALUE',
-        help='change entries of all configs, adversarial.* and adversarial.tokenizer.* of those that '
-        'have it',
+        help='change entries of all configs, adversarial.* and adversarial.tokenizer.* of those '
+        'that have it',
     )
     parser.add_argument('--gpus', type=int, default=1, help='processes a run has (default: 1)')
     parser.add_argument(

@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS
 from projects.dat.corruptions.transform import image_key
 from projects.dat.runtime.config import leaf_datasets
 from projects.dat.runtime.errors import UserError
-from projects.dat.runtime.preflight.data import annotation_file
+from projects.dat.runtime.preflight.coco import annotation_file
 
 
 def clean_loader(cfg: Config) -> dict:
