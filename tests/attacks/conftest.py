@@ -27,10 +27,13 @@ class ToyTokenizer:
         return tokens.view(len(images), padded.shape[2] // 8, padded.shape[3] // 8)
 
     def detokenize(self, tokens, size):
+        return self.decode(self.codebook[tokens].movedim(-1, 1), size)
+
+    def decode(self, entries, size):
         assert not torch.is_autocast_enabled('cpu')
         self.decoded += 1
-        patches = self.codebook[tokens.flatten(1)] @ self.synthesis + 0.5
-        images = F.fold(patches.transpose(1, 2), [8 * s for s in tokens.shape[1:]], 8, stride=8)
+        patches = entries.flatten(2).transpose(1, 2) @ self.synthesis + 0.5
+        images = F.fold(patches.transpose(1, 2), [8 * s for s in entries.shape[2:]], 8, stride=8)
         return images[..., : size[0], : size[1]].clamp(0, 1)
 
     def reconstruct(self, images):

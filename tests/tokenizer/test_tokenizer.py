@@ -122,6 +122,29 @@ def test_equals_the_plain_path(network):
     torch.testing.assert_close(tokenizer.reconstruct(images), reconstruction, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+def test_decode_hands_a_gradient_to_its_input_alone(network, precision):
+    tokenizer = Tokenizer(network, precision, micro_batch=1)
+    tokens = torch.randint(64, (2, 4, 5), generator=torch.Generator().manual_seed(0))
+    entries = tokenizer.codebook[tokens].movedim(-1, 1).clone().requires_grad_()
+    images = tokenizer.decode(entries, (13, 17))
+    assert torch.equal(images, tokenizer.detokenize(tokens, (13, 17)))
+    weight = torch.randn(images.shape, generator=torch.Generator().manual_seed(2)).double()
+    (images * weight).sum().backward()
+    assert all(p.grad is None for p in tokenizer.parameters())
+    along = torch.randn(entries.shape, generator=torch.Generator().manual_seed(1))
+    promised = (entries.grad * along).sum().item()
+    if precision == 'fp32':
+        with torch.no_grad():
+            below, above = (
+                (tokenizer.decode(entries + step * along, (13, 17)) * weight).sum().item()
+                for step in (-1e-3, 1e-3)
+            )
+        assert (above - below) / 2e-3 == pytest.approx(promised, rel=0.05)
+    else:
+        assert promised != 0
+
+
 def test_can_be_pickled_in_any_precision(network):
     images = torch.rand(1, 3, 48, 64)
     tokenizer = Tokenizer(network, 'bf16')

@@ -29,7 +29,10 @@ from tests.training.coco_case import coco_config, write_coco
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
-FRAGMENTS = ['advprop', 'dat', 'dat_released', 'det_advprop', 'pgd', 'random_tokens']
+FRAGMENTS = [
+    'advprop', 'dat', 'dat_flip', 'dat_released', 'det_advprop', 'pgd', 'random_tokens',
+    'reconstruction',
+]
 THAW = {'model.backbone.norm_eval': False}
 
 

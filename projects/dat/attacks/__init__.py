@@ -13,6 +13,7 @@ from .isolation import isolate
 from .perturbations import L2, PERTURBATIONS, Linf, Raw
 from .pixel import PixelAttack
 from .result import AttackResult, Objective
+from .token_flip import TokenFlipAttack
 
 __all__ = [
     'PERTURBATIONS',
@@ -26,6 +27,7 @@ __all__ = [
     'Objective',
     'PixelAttack',
     'Raw',
+    'TokenFlipAttack',
     'image_gradient',
     'isolate',
 ]

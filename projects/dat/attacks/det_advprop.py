@@ -8,7 +8,7 @@ from torch import Tensor
 
 from projects.dat.runtime.errors import ArgumentError
 
-from .base import Attack
+from .ascent import Ascent
 from .result import AttackResult
 
 SELECTIONS = ('batch', 'image')
@@ -28,7 +28,7 @@ class DetectionObjective(Protocol):
         """
 
 
-class DetAdvPropAttack(Attack):
+class DetAdvPropAttack(Ascent):
     """The stronger of an attack on the classification and one on the boxes.
 
     Paper: Det-AdvProp, "Robust and Accurate Object Detection via Adversarial Learning"

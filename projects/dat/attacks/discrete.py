@@ -10,7 +10,7 @@ from torch import Tensor
 
 from projects.dat.runtime.errors import ArgumentError
 
-from .base import Attack
+from .ascent import Ascent
 from .controller import TokenChangeController
 from .perturbations import Size
 from .result import AttackResult, Objective
@@ -30,7 +30,7 @@ class Tokenizer(Protocol):
         """Tokens to images, cropped to ``size`` = (H, W)."""
 
 
-class DiscreteAttack(Attack):
+class DiscreteAttack(Ascent):
     """Discrete adversarial examples: the tokens that hurt the model, decoded again.
 
     Paper: "Enhance the Visual Representation via Discrete Adversarial Training"

@@ -5,11 +5,11 @@ from torch import Tensor
 
 from projects.dat.runtime.errors import ArgumentError
 
-from .base import Attack
+from .ascent import Ascent
 from .result import AttackResult, Objective
 
 
-class PixelAttack(Attack):
+class PixelAttack(Ascent):
     """Fast gradient sign method and projected gradient descent.
 
     Papers: FGSM, "Explaining and Harnessing Adversarial Examples"

@@ -15,8 +15,9 @@ from .precision import PRECISIONS, per_part, true_fp32
 
 
 class Tokenizer(nn.Module):
-    """A frozen VQGAN with a precision policy and micro-batches; nothing in it ever computes a
-    gradient.
+    """A frozen VQGAN with a precision policy and micro-batches.
+
+    No weight ever gets a gradient; :meth:`decode` alone hands one on to its input.
 
     Images are float (N, 3, H, W), RGB, 0..1, of any H and W: they are padded by reflection to a
     multiple of ``downscale`` and cropped back. Tokens are LongTensor (N, ceil(H / downscale),
@@ -94,8 +95,12 @@ class Tokenizer(nn.Module):
     @torch.no_grad()
     def detokenize(self, tokens: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Tokens -> images (N, 3, H, W), fp32, 0..1, cropped to ``size`` = (H, W) where given."""
+        return self.decode(F.embedding(tokens, self.codebook).movedim(-1, 1), size)
+
+    def decode(self, entries: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Code vectors (N, D, h, w) -> images as :meth:`detokenize` gives them; differentiable."""
         height, width = size or (None, None)
-        return self._in_micro_batches(self._detokenize, tokens)[..., :height, :width]
+        return self._in_micro_batches(self._decode, entries)[..., :height, :width]
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor) -> Tensor:
@@ -119,8 +124,7 @@ class Tokenizer(nn.Module):
         vectors = prequant.movedim(1, -1).reshape(-1, dim)
         return nearest_codes(vectors, self.codebook).view(n, height, width)
 
-    def _detokenize(self, tokens: Tensor) -> Tensor:
-        entries = F.embedding(tokens, self.codebook).movedim(-1, 1)
+    def _decode(self, entries: Tensor) -> Tensor:
         entries = entries.to(PRECISIONS[self.precision['decode']])
         return self._run('decode', entries).clamp(0, 1)
 

@@ -19,7 +19,8 @@ from projects.dat.tokenizer import DEFAULT_TOKENIZER, load_tokenizer
 from .adversary import Adversary
 from .attack_pictures import attack_sheet
 
-for _class in (attacks.DetAdvPropAttack, attacks.DiscreteAttack, attacks.PixelAttack):
+_ON_TOKENS = (attacks.DiscreteAttack, attacks.TokenFlipAttack)
+for _class in (attacks.DetAdvPropAttack, attacks.PixelAttack, *_ON_TOKENS):
     TASK_UTILS.register_module(module=_class)
 
 
@@ -35,7 +36,8 @@ class AdversarialTrainingHook(Hook):
 
     Args:
         attack (dict): Config of ``DiscreteAttack`` (without tokenizer; its ``controller`` may be a
-            dict of arguments), ``PixelAttack`` or ``DetAdvPropAttack``. Defaults to
+            dict of arguments), ``TokenFlipAttack``, ``PixelAttack`` or ``DetAdvPropAttack``.
+            Defaults to
             dict(type='DiscreteAttack').
         tokenizer (str | dict | None): What ``load_tokenizer`` takes: a name, a path, or a dict of
             its arguments; None for attacks without one. Defaults to the bundled tokenizer.
@@ -105,11 +107,11 @@ class AdversarialTrainingHook(Hook):
         kind = TASK_UTILS.get(kind) if isinstance(kind, str) else kind
         if not isinstance(kind, type):
             raise ArgumentError(
-                f'expected adversarial.attack.type to be DiscreteAttack, PixelAttack, '
-                f'DetAdvPropAttack or a class registered in TASK_UTILS, got '
+                f'expected adversarial.attack.type to be DiscreteAttack, TokenFlipAttack, '
+                f'PixelAttack, DetAdvPropAttack or a class registered in TASK_UTILS, got '
                 f'{self.attack_cfg.get("type")!r}'
             )
-        if issubclass(kind, attacks.DiscreteAttack):
+        if issubclass(kind, _ON_TOKENS):
             if self.tokenizer_cfg is None:
                 raise ArgumentError(
                     f'{kind.__name__} changes tokens and needs a tokenizer: set '
