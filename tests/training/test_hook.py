@@ -28,6 +28,7 @@ def make(norm=None, assembly='concat', **options):
         message_hub=MessageHub('test'),
         seed=1,
         iter=0,
+        max_iters=1000,
         _resume=False,
         cfg=dict(adversarial=dict(split_bn='shared')),
     )
@@ -73,6 +74,34 @@ def test_logged_means_are_over_attacked_batches(caplog):
     assert logged['train/attack/token_change'] == pytest.approx(0.2)
     assert logged['train/attack/skipped'] == 1
     assert len(caplog.records) == 1 and '1 of the last 3 batches' in caplog.text
+
+
+def test_the_loss_after_the_attack_is_measured_where_a_log_is_due():
+    """On three batches of one model that does not train: a log after each second one."""
+    hook, runner = make(log_interval=2)
+    preprocessor = AdversarialDetDataPreprocessor(**OPTIONS)
+    runner.model = model = Detector(preprocessor)
+    model.drop = nn.Identity()
+    hook.before_train(runner)
+    measured = []
+    for runner.iter in range(3):
+        hook.before_train_iter(runner, runner.iter)
+        hook.adversary.keep_result = True
+        preprocessor(batch((32, 32), (32, 32)), training=True)
+        _, _, samples, result = hook.adversary.kept
+        measured.append('attack/objective_after' in hook.adversary.stats)
+        hook.adversary.kept = None
+        hook.after_train_iter(runner, runner.iter)
+        if measured[-1]:
+            inputs = preprocessor._normalize(result.images, result.images, result.images > -1)
+            with torch.no_grad():
+                losses = model(inputs, samples, mode='loss')
+            expected = sum(map(torch.mean, [*losses['loss_cls'], losses['loss_bbox']])).item()
+            logged = {k: v.data[0][-1] for k, v in runner.message_hub.log_scalars.items()}
+            assert logged['train/attack/objective_after'] == pytest.approx(expected, rel=1e-4)
+            rise = expected - result.stats['attack/objective_before'].item()
+            assert logged['train/attack/rise'] == pytest.approx(rise, abs=1e-3 * expected)
+    assert measured == [False, True, False]
 
 
 def test_random_numbers_depend_on_the_iteration_alone():

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from projects.dat.attacks import AttackResult, isolate
@@ -29,6 +30,9 @@ class Adversary:
     Attributes:
         stats: Of the last attack, 0-d tensors on the device.
         keep_result: Set it to have the next result kept.
+        measure: Set it to have the loss after the next attack among the stats, as
+            ``attack/objective_after``, and its rise from where the first gradient was taken, as
+            ``attack/rise``: one more forward pass.
         kept: (images, mask, data_samples, AttackResult) of the last call with ``keep_result``.
     """
 
@@ -36,6 +40,7 @@ class Adversary:
     model: nn.Module
     losses: str = 'loss'
     keep_result: bool = False
+    measure: bool = False
     kept: tuple | None = None
 
     def __post_init__(self):
@@ -84,6 +89,13 @@ class Adversary:
             for module in self.wrapped:
                 module.forward = vars(module)['forward'].__wrapped__
             result = self.attack(images, objective, mask)
+            if self.measure:
+                self.measure = False
+                with torch.no_grad():
+                    after = objective(result.images).float()
+                result.stats['attack/objective_after'] = after
+                if (before := result.stats.get('attack/objective_before')) is not None:
+                    result.stats['attack/rise'] = after - before
         self.stats = result.stats
         if self.keep_result:
             self.keep_result = False

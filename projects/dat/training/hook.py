@@ -20,6 +20,7 @@ from .adversary import Adversary
 from .attack_pictures import attack_sheet
 
 _ON_TOKENS = (attacks.DiscreteAttack, attacks.TokenFlipAttack)
+MEASURED = ('attack/objective_after', 'attack/rise')  # of single batches
 for _class in (attacks.DetAdvPropAttack, attacks.PixelAttack, *_ON_TOKENS):
     TASK_UTILS.register_module(module=_class)
 
@@ -31,7 +32,8 @@ class AdversarialTrainingHook(Hook):
     The tokenizer lives here, outside the module tree: it is in no checkpoint, optimizer, DDP bucket
     or averaged model. Statistics of the attack are gathered on the device and logged as
     ``attack/...``, the mean since the last log; ``attack/skipped`` counts all batches whose loss or
-    gradient was not finite. Pictures of the attack (:func:`attack_sheet`) go to the visualizer's
+    gradient was not finite. ``attack/objective_after`` and ``attack/rise`` are of the last batch
+    before the log alone. Pictures of the attack (:func:`attack_sheet`) go to the visualizer's
     backends. The attack's state travels in the checkpoint.
 
     Args:
@@ -144,6 +146,7 @@ class AdversarialTrainingHook(Hook):
         """Fresh random numbers from (seed, rank, iteration): a restart repeats them."""
         self.adversary.attack.seed(hash_seed(runner.seed, get_rank(), runner.iter))
         self.adversary.keep_result = runner.iter % self.picture_interval == 0
+        self.adversary.measure = self._log_is_due(runner)
         if runner.iter == 0:
             self._warn_of_sums(runner, data_batch)
 
@@ -181,14 +184,17 @@ class AdversarialTrainingHook(Hook):
         self._synchronize_step_size()
         stats = dict(self.adversary.stats)
         skipped = stats.pop('attack/skipped')
+        measured = {name: stats.pop(name) for name in MEASURED if name in stats}
         for name, value in stats.items():
             # Only what was attacked counts; the loss of a skipped batch need not be finite.
             value = torch.where(skipped.bool(), 0, value)
             self._sums[name] = self._sums.get(name, 0) + value
         self._sums['attack/skipped'] = self._sums.get('attack/skipped', 0) + skipped
         self._count += 1
-        if self.every_n_train_iters(runner, self.log_interval) or self.is_last_train_iter(runner):
+        if self._log_is_due(runner):
             self._log(runner)
+            for name, value in measured.items():
+                runner.message_hub.update_scalar(f'train/{name}', value.item())
         if self.adversary.kept is not None:
             self._draw(runner)
 
@@ -198,6 +204,11 @@ class AdversarialTrainingHook(Hook):
         if controller is not None and dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(controller.log_alpha)
             controller.log_alpha /= dist.get_world_size()
+
+    def _log_is_due(self, runner) -> bool:
+        return (
+            self.every_n_train_iters(runner, self.log_interval) or self.is_last_train_iter(runner)
+        )
 
     def _log(self, runner) -> None:
         totals = torch.stack(list(self._sums.values())).tolist()  # the one wait for the device
