@@ -8,6 +8,8 @@ from projects.dat.evaluation.results import CLEAN, Identity, Result
 
 METRIC = 'coco/bbox_mAP'
 SMALL = 'coco/bbox_mAP_s'
+TOP1 = 'accuracy/top1'
+OTHERS = (('fgsm', '4/255'), ('fgsm', '16/255'), ('imagenet_a', 0), ('imagenet_r', 0))
 
 
 def make_identity(run=0, **changes) -> Identity:
@@ -34,6 +36,16 @@ def make_result(
         for severity in severities:
             metrics = {METRIC: rng.uniform(0.1, 0.3), SMALL: -1.0}
             result.add((corruption, severity), metrics, num_images)
+    return result
+
+
+def make_classifier_result(run=0, others=OTHERS, **grid) -> Result:
+    """A result of a classifier: accuracies, and some sets beside the corruptions."""
+    result = Result(make_identity(run, metric=TOP1))
+    for cell, found in make_result(run, **grid).cells.items():
+        result.add(cell, {TOP1: found.metrics[METRIC]}, found.num_images)
+    for i, cell in enumerate(others):
+        result.add(cell, {TOP1: 0.01 * (run + i)}, 7 + i)
     return result
 
 

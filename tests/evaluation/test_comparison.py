@@ -7,14 +7,20 @@ from projects.dat.evaluation.comparison import Comparison, Spread
 from projects.dat.evaluation.results import Result
 from projects.dat.evaluation.summaries import mean_of, named
 from projects.dat.runtime.errors import UserError
-from tests.evaluation.result_case import make_comparison, make_result, matrix
+from tests.evaluation.result_case import (
+    OTHERS,
+    make_classifier_result,
+    make_comparison,
+    make_result,
+    matrix,
+)
 
 
 @pytest.mark.parametrize(
     'changes, message',
     [
         (dict(annotations_sha256='b' * 64), 'annotations_sha256 of coco_c is aaaaaaaa and bbbbbb'),
-        (dict(num_images=49), 'numbers of images of clean 0 are 50 and 49'),
+        (dict(num_images=49), 'numbers of images of clean are 50 and 49'),
         (dict(channel_order='rgb'), 'channel_order of coco_c is bgr and rgb'),
         (dict(seed=1), 'seed of coco_c is 0 and 1'),
         (dict(format='jpeg 85'), 'format of coco_c is png and jpeg 85'),
@@ -110,5 +116,14 @@ def test_what_exceeds_its_spread(values, exceeds):
 def test_cells_are_in_the_benchmarks_order():
     grid = dict(corruptions=('fog', 'gaussian_noise', 'spatter'), severities=(3, 1))
     comparison = make_comparison(['a', 'b'], **grid)
-    assert comparison.sets == ['gaussian_noise', 'fog', 'spatter']
-    assert comparison.levels == [1, 3] and comparison.others == ['b']
+    assert comparison.corruptions == ['gaussian_noise', 'fog', 'spatter']
+    assert comparison.severities == [1, 3] and comparison.others == ['b']
+    assert comparison.other_cells == []
+
+
+def test_other_sets_are_told_from_corruptions():
+    grid = dict(corruptions=('fog',), severities=(2,))
+    comparison = Comparison({'a': [make_classifier_result(**grid)]})
+    assert comparison.corruptions == ['fog'] and comparison.severities == [2]
+    # By value: as words, 16/255 would come first.
+    assert comparison.other_cells == list(OTHERS)

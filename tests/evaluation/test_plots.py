@@ -8,8 +8,13 @@ from matplotlib.colors import to_rgb
 from projects.dat.corruptions.names import BENCHMARK, GROUPS, HOLDOUT
 from projects.dat.evaluation import plots
 from projects.dat.evaluation.comparison import Comparison
-from projects.dat.evaluation.results import Result
-from tests.evaluation.result_case import make_comparison, make_identity, matrix
+from projects.dat.evaluation.results import CLEAN, Result
+from tests.evaluation.result_case import (
+    make_classifier_result,
+    make_comparison,
+    make_identity,
+    matrix,
+)
 
 NAMES = ['plain', 'det-advprop', 'dat']
 GRIDS = {
@@ -156,19 +161,42 @@ def test_heatmaps_over_seeds_show_paired_means_with_stars():
 
 
 def test_sets_of_other_kinds_are_drawn():
+    cells = {
+        'coco_o': ['cartoon', 'sketch'], 'dat': [0.019, 0.038],
+        'other sets': ['imagenet_a', 'imagenet_r'], 'pgd': ['1/255', '4/255', '16/255'],
+    }
     runs = []
     for run in range(2):
         runs.append(Result(make_identity(run)))
-        for i, cell in enumerate([('clean', 0), ('coco_o', 'cartoon'), ('coco_o', 'sketch'),
-                                  ('pgd', 0.5), ('pgd', 4)]):
-            runs[-1].add(cell, {'coco/bbox_mAP': 0.1 * i}, 5)
+        runs[-1].add(CLEAN, {'coco/bbox_mAP': 0.5}, 5)
+        for group, levels in cells.items():
+            for i, level in reversed(list(enumerate(levels, 1))):
+                cell = (level, 0) if group == 'other sets' else (group, level)
+                runs[-1].add(cell, {'coco/bbox_mAP': 0.1 * i}, 5)
     comparison = Comparison({'a': runs[:1], 'b': runs[1:]})
     panels = plots.severity_curves(comparison).axes
-    assert [axes.get_title() for axes in panels] == ['coco_o', 'pgd']
-    assert [x.get_text() for x in panels[0].get_xticklabels()] == ['clean', 'cartoon', 'sketch']
-    np.testing.assert_array_equal(panels[1].get_lines()[0].get_xdata(), [0, 0.5, 4])
-    assert plots.difference_heatmaps(comparison).axes[0].images[0].get_array().shape == (2, 4)
+    assert [axes.get_title() for axes in panels] == list(cells)
+    for axes, levels in zip(panels, cells.values(), strict=True):
+        shown = [text.get_text() for text in axes.get_xticklabels()]
+        assert shown == ['clean', *map(str, levels)] and axes.get_xlabel() == ''
+        for line in axes.get_lines():
+            np.testing.assert_array_equal(line.get_xdata(), range(len(levels) + 1))
+            expected = [50, *(10 * i for i in range(1, len(levels) + 1))]
+            np.testing.assert_allclose(line.get_ydata(), expected)
+            words = axes.get_title() in ('coco_o', 'other sets')
+            assert (line.get_linestyle() == 'None') == words
+    # Of corruptions there are none.
+    assert plots.difference_heatmaps(comparison) is None
     assert plots.clean_against_corrupted(comparison) is None
+
+
+def test_a_classifiers_mean_is_no_mpc():
+    comparison = Comparison({name: [make_classifier_result(i)] for i, name in enumerate('ab')})
+    axes = plots.clean_against_corrupted(comparison).axes[0]
+    assert axes.get_ylabel() == 'mean corrupted (accuracy/top1 x 100)'
+    assert axes.get_lines()[-1].get_label() == 'same ratio to clean as a'
+    shown = plots.difference_heatmaps(comparison).axes[0].images[0].get_array()
+    assert shown.shape == (15, 5)
 
 
 @pytest.mark.parametrize('seeds', [1, 2])

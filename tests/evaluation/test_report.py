@@ -8,12 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from projects.dat.corruptions.names import BENCHMARK, HOLDOUT
-from projects.dat.evaluation import report, write_report
+from projects.dat.corruptions.names import BENCHMARK, GROUPS, HOLDOUT
+from projects.dat.evaluation import report, summaries, write_report
 from projects.dat.evaluation.comparison import Comparison
 from projects.dat.evaluation.tables import to_terminal
 from projects.dat.runtime.errors import UserError
-from tests.evaluation.result_case import METRIC, SMALL, make_comparison, make_result, matrix
+from tests.evaluation.result_case import (
+    METRIC,
+    SMALL,
+    make_classifier_result,
+    make_comparison,
+    make_result,
+    matrix,
+)
 
 NAMES = ['plain', 'det-advprop', 'dat']
 PICTURES = ['clean_against_corrupted.png', 'differences.png', 'severity_curves.png']
@@ -104,6 +111,66 @@ def test_cells_in_points_with_differences_in_brackets(grid, seeds):
             first = ap
         else:
             np.testing.assert_allclose(found[..., 1], ap - first, atol=0.05001)
+
+
+def classifiers(seeds=1, **grid):
+    return Comparison({
+        name: [make_classifier_result(seeds * i + seed, **grid) for seed in range(seeds)]
+        for i, name in enumerate(NAMES)
+    })
+
+
+def test_errors_are_marked_in_the_summary_of_classifiers():
+    comparison = classifiers()
+    absolute, difference = report.summary_tables(comparison)
+    assert absolute.header == difference.header == [
+        'method', 'clean', 'mean corrupted', 'mCE ↓', 'relative mCE ↓', *GROUPS,
+    ]
+    assert '↓: lower is better' in absolute.title
+    (plain,), (dat,) = comparison.methods['plain'], comparison.methods['dat']
+    values = [100 * summaries.imagenet_c(x)['mCE'] for x in (plain, dat)]
+    assert numbers(absolute)[2, 2] == pytest.approx(values[1], abs=0.0501)
+    assert numbers(difference)[1, 2] == pytest.approx(values[1] - values[0], abs=0.0501)
+    text = report.terminal_text(comparison)
+    assert "AlexNet's" in text and 'rPC' not in text and 'mPC' not in text
+    part = report.terminal_text(classifiers(corruptions=('fog',), severities=(3,)))
+    assert 'mCE needs all 75 cells' in part and 'mPC' not in part and 'AlexNet' not in part
+
+
+@pytest.mark.parametrize('corruptions', [(), ('fog', 'snow')])
+@pytest.mark.parametrize('seeds', [1, 2])
+def test_other_sets_have_a_table_of_their_own(corruptions, seeds):
+    comparison = classifiers(seeds, corruptions=corruptions, severities=(2,))
+    *grids, others = report.cell_tables(comparison)
+    assert len(grids) == (len(NAMES) if corruptions else 0)
+    for grid in grids:
+        assert [row[0] for row in grid.rows] == ['snow', 'fog'] and grid.header[1:] == ['2']
+    assert others.title == 'Other sets (accuracy/top1 x 100; difference from plain)'
+    assert others.header == ['set', 'images', *NAMES]
+    assert [row[:2] for row in others.rows] == [
+        ['fgsm 4/255', '7'], ['fgsm 16/255', '8'], ['imagenet_a', '9'], ['imagenet_r', '10'],
+    ]
+    # Accuracies are 1 % for each run and row.
+    first = (seeds - 1) / 2
+    star = '*' if seeds > 1 else ''
+    for i, row in enumerate(others.rows):
+        assert row[2:] == [f'{first + i:.1f}'] + [
+            f'{first + i + change:.1f} (+{change:.1f}{star})' for change in (seeds, 2 * seeds)
+        ]
+    text = report.terminal_text(comparison)
+    assert 'All cells but other sets have 50 images.' in text
+    rows = list(csv.DictReader(io.StringIO(report.summary_csv(comparison))))
+    found = {(x['method'], x['quantity']): x for x in rows}
+    assert float(found['dat', 'fgsm 16/255']['mean']) == pytest.approx(
+        0.01 * (2 * seeds + first + 1))
+    assert float(found['dat', 'imagenet_a']['difference']) == pytest.approx(0.02 * seeds)
+
+
+def test_other_sets_alone(tmp_path):
+    comparison = classifiers(corruptions=(), clean=None)
+    text = write_report(comparison, tmp_path)
+    assert 'Every cell' not in text and 'All cells' not in text and 'images.' not in text
+    assert sorted(os.listdir(tmp_path)) == sorted([PICTURES[2], *TABLES])
 
 
 def test_cells_that_no_result_has():

@@ -6,7 +6,12 @@ import pytest
 from projects.dat.corruptions.names import BENCHMARK, CORRUPTIONS, GROUPS, HOLDOUT, SEVERITIES
 from projects.dat.evaluation import summaries
 from projects.dat.evaluation.results import CLEAN, Result
-from tests.evaluation.result_case import make_identity, make_result, matrix
+from tests.evaluation.result_case import (
+    make_classifier_result,
+    make_identity,
+    make_result,
+    matrix,
+)
 
 
 def only(cells, clean=0.5):
@@ -61,10 +66,62 @@ def test_no_rpc_of_a_model_that_finds_nothing():
     assert summary['mPC'] > 0 and summary['rPC'] is None
 
 
+# AlexNet's errors in per cent, rounded, in the order of the benchmark.
+ALEXNET = [
+    88.6, 89.4, 92.3, 82.0, 82.6, 78.6, 79.8, 86.7, 82.7, 81.9, 56.5, 85.3, 64.6, 71.8, 60.7,
+]
+
+
+def test_the_summary_of_imagenet_c():
+    result = make_classifier_result(clean=0.7)
+    errors = 1 - matrix(result)
+    alexnet = np.array([summaries.ALEXNET[name] for name in BENCHMARK])
+    np.testing.assert_allclose(100 * alexnet, ALEXNET, atol=0.0501)
+    corruption_error = errors.sum(1) / (5 * alexnet)
+    relative = (errors - 0.3).sum(1) / (5 * (alexnet - (1 - 0.56522)))
+    values = matrix(result)
+    assert summaries.imagenet_c(result) == pytest.approx({
+        'clean': 0.7, 'mean corrupted': values.mean(), 'mCE': corruption_error.mean(),
+        'relative mCE': relative.mean(), 'noise': values[:3].mean(), 'blur': values[3:7].mean(),
+        'weather': values[7:11].mean(), 'digital': values[11:].mean(),
+    })
+    assert summaries.summary(result) == summaries.imagenet_c(result)
+    assert summaries.mean_name(summaries.summary(result)) == 'mean corrupted'
+
+
+def test_alexnet_itself_has_an_mce_of_one():
+    result = Result(make_identity(metric='accuracy/top1'))
+    result.add(CLEAN, {'accuracy/top1': 1 - summaries.ALEXNET_CLEAN}, 5)
+    for name, severity in product(BENCHMARK, SEVERITIES):
+        accuracy = 1 - summaries.ALEXNET[name] + 0.01 * (severity - 3)
+        result.add((name, severity), {'accuracy/top1': accuracy}, 5)
+    found = summaries.imagenet_c(result)
+    assert found['mCE'] == pytest.approx(1) and found['relative mCE'] == pytest.approx(1)
+    assert found['mean corrupted'] == pytest.approx(1 - np.mean(list(summaries.ALEXNET.values())))
+
+
+@pytest.mark.parametrize(
+    'change, known',
+    [
+        (lambda cells: None, {'clean', 'mean corrupted', 'mCE', 'relative mCE', *GROUPS}),
+        (lambda cells: cells.pop(CLEAN), {'mean corrupted', 'mCE', *GROUPS}),
+        (lambda cells: cells.pop(('fog', 3)),
+         {'clean', 'partial: mean of 74 of 75 cells', 'noise', 'blur', 'digital'}),
+    ],
+)
+def test_what_a_partial_result_of_imagenet_c_has(change, known):
+    result = make_classifier_result()
+    change(result.cells)
+    found = summaries.imagenet_c(result)
+    assert {name for name, value in found.items() if value is not None} == known
+
+
 def test_other_sets_have_an_order_and_groups_of_their_own():
-    cells = [('pgd', 4), ('fog', 3), CLEAN, ('coco_o', 'cartoon'), ('pgd', 0.5), ('shot_noise', 1)]
+    cells = [('pgd', 4), ('pgd', '16/255'), ('fog', 3), CLEAN, ('coco_o', 'cartoon'),
+             ('pgd', '2/255'), ('imagenet_a', 0), ('shot_noise', 1), ('pgd', '0.5')]
     assert summaries.ordered(cells) == [
-        ('shot_noise', 1), ('fog', 3), ('coco_o', 'cartoon'), ('pgd', 0.5), ('pgd', 4)
+        ('shot_noise', 1), ('fog', 3), ('coco_o', 'cartoon'), ('imagenet_a', 0),
+        ('pgd', '2/255'), ('pgd', '16/255'), ('pgd', '0.5'), ('pgd', 4),
     ]
     assert summaries.group_of('pgd') == 'pgd' and summaries.group_of('spatter') == 'hold-out'
     result = Result(make_identity())

@@ -4,10 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from projects.dat.corruptions.names import CORRUPTIONS
 from projects.dat.runtime.errors import UserError
 
 from . import summaries
-from .results import CLEAN, Cell, Result, sort_key
+from .results import CLEAN, Cell, Result, cell_name
 from .summaries import Quantity
 
 
@@ -97,13 +98,19 @@ class Comparison:
         return summaries.ordered(self.example.cells)
 
     @property
-    def sets(self) -> list[str]:
-        return list(dict.fromkeys(name for name, _ in self.cells))
+    def corruptions(self) -> list[str]:
+        """Corruptions, in the benchmark's order, of which there are cells."""
+        return list(dict.fromkeys(name for name, _ in self.cells if name in CORRUPTIONS))
 
     @property
-    def levels(self) -> list[int | float | str]:
-        """All levels of the sets: numbers, and then words."""
-        return sorted({level for _, level in self.cells}, key=lambda x: sort_key(('', x)))
+    def severities(self) -> list[int]:
+        """All severities of the corruptions."""
+        return sorted({severity for name, severity in self.cells if name in CORRUPTIONS})
+
+    @property
+    def other_cells(self) -> list[Cell]:
+        """Cells of neither clean images nor corruptions."""
+        return [cell for cell in self.cells if cell[0] not in CORRUPTIONS]
 
     @property
     def unit(self) -> str:
@@ -130,12 +137,12 @@ def _difference(first: Result, other: Result) -> str:
         ('second', first.cells.keys() - other.cells), ('first', other.cells.keys() - first.cells)
     ):
         names = ['the clean images'] * (CLEAN in missing)
-        names += [f'{name} {level}' for name, level in summaries.ordered(missing)]
+        names += map(cell_name, summaries.ordered(missing))
         if names:
             more = f' and {len(names) - 3} more cells' if len(names) > 3 else ''
             return f'the {lacking} lacks {", ".join(names[:3])}{more}'
-    for (name, level), found in first.cells.items():
-        count = other.cells[name, level].num_images
+    for cell, found in first.cells.items():
+        count = other.cells[cell].num_images
         if count != found.num_images:
-            return f'numbers of images of {name} {level} are {found.num_images} and {count}'
+            return f'numbers of images of {cell_name(cell)} are {found.num_images} and {count}'
     return ''

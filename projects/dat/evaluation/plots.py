@@ -13,7 +13,7 @@ from projects.dat.corruptions.names import GROUPS, HOLDOUT, SEVERITIES
 
 from . import summaries
 from .comparison import Comparison
-from .results import CLEAN, Cell
+from .results import CLEAN, Cell, sort_key
 from .summaries import mean_of
 from .tables import signed
 
@@ -28,12 +28,14 @@ _CHARACTER = 0.6 / 72  # inches per character and point of font size, a little m
 def severity_curves(comparison: Comparison) -> Figure | None:
     """A panel per group: the mean over its sets by level, the clean images first.
 
-    Over several seeds with error bars of one standard deviation. Where a group lacks cells, its
-    title says how many it has. None without anything but clean images.
+    Sets without levels share a panel. Over several seeds with error bars of one standard deviation.
+    Where a group lacks cells, its title says how many it has. None without anything but clean
+    images.
     """
     groups = {}
     for cell in comparison.cells:
-        groups.setdefault(summaries.group_of(cell[0]), []).append(cell)
+        group, tick = _place(cell)
+        groups.setdefault(group, {}).setdefault(tick, []).append(cell)
     if not groups:
         return None
     columns = min(len(groups), 3) if len(groups) != 4 else 2
@@ -41,25 +43,28 @@ def severity_curves(comparison: Comparison) -> Figure | None:
     width = max(4.0 * columns, 6)
     figure = Figure((width, 3.2 * rows), layout='constrained')
     panels = _panels(figure, rows, columns, len(groups))
-    for axes, (group, cells) in zip(panels, groups.items(), strict=True):
-        levels = list(dict.fromkeys(level for _, level in sorted(cells, key=lambda x: x[1])))
-        quantities = [mean_of(x for x in cells if x[1] == level) for level in levels]
-        # Words have no distances.
-        ticks = list(range(1, len(levels) + 1)) if isinstance(levels[0], str) else levels
+    for axes, (group, by_tick) in zip(panels, groups.items(), strict=True):
+        labels = sorted(by_tick, key=lambda tick: sort_key(('', tick)))
+        quantities = [mean_of(by_tick[label]) for label in labels]
+        severities = set(labels) <= set(SEVERITIES)
+        ticks = labels if severities else list(range(1, len(labels) + 1))
         if CLEAN in comparison.example.cells:
-            levels, ticks = ['clean', *levels], [0, *ticks]
+            labels, ticks = ['clean', *labels], [0, *ticks]
             quantities.insert(0, mean_of([CLEAN]))
         for run, method in enumerate(comparison.methods):
             spreads = [comparison.absolute(method, quantity) for quantity in quantities]
             at = [x + _dodge(comparison, run) for x in ticks]
             means = [100 * spread.mean for spread in spreads]
-            style = dict(_style(run), linestyle=LINES[run % len(LINES)], markersize=5)
+            # Sets and domains are no steps of one thing.
+            line = 'none' if _is_words(labels) else LINES[run % len(LINES)]
+            style = dict(_style(run), linestyle=line, markersize=5)
             axes.plot(at, means, label=method, **style)
             if comparison.seeds > 1:
                 axes.errorbar(at, means, [100 * spread.std for spread in spreads], **_bars(run))
-        axes.set_xticks(ticks, levels)
-        axes.set_title(_group_title(group, cells), fontsize='medium')
-        axes.set_xlabel('severity')
+        turned = dict(rotation=20, ha='right') if _is_words(labels) else {}
+        axes.set_xticks(ticks, labels, **turned)
+        axes.set_title(_group_title(group, sum(by_tick.values(), [])), fontsize='medium')
+        axes.set_xlabel('severity' if severities else '')
         axes.set_xlim(ticks[0] - 0.3, ticks[-1] + 0.3)
         axes.grid(alpha=0.3)
     panels[0].set_ylim(bottom=0)
@@ -70,15 +75,15 @@ def severity_curves(comparison: Comparison) -> Figure | None:
 
 
 def difference_heatmaps(comparison: Comparison) -> Figure | None:
-    """A panel per further method: its difference from the first by set and level.
+    """A panel per further method: its difference from the first by corruption and severity.
 
     Over several seeds the mean of the paired differences, with a star where it is larger than their
-    standard deviation. None without a further method or anything but clean images.
+    standard deviation. None without a further method or corrupted images.
     """
     others = comparison.others
-    if not comparison.cells or not others:
+    names, levels = comparison.corruptions, comparison.severities
+    if not names or not others:
         return None
-    names, levels = comparison.sets, comparison.levels
     grids = [
         [[comparison.difference(method, mean_of([(n, x)])) for x in levels] for n in names]
         for method in others
@@ -119,12 +124,12 @@ def difference_heatmaps(comparison: Comparison) -> Figure | None:
 
 
 def clean_against_corrupted(comparison: Comparison) -> Figure | None:
-    """A point per method: clean metric against mPC, or against the mean that a partial run has.
+    """A point per method: clean metric against the mean over corruptions, or over those there are.
 
     Over several seeds with error bars of one standard deviation. None where the clean images or all
     cells of the benchmark are missing.
     """
-    corrupted = summaries.mean_name(summaries.coco_c(comparison.example))
+    corrupted = summaries.mean_name(summaries.summary(comparison.example))
     if CLEAN not in comparison.example.cells or corrupted is None:
         return None
     spreads = {
@@ -160,6 +165,16 @@ def clean_against_corrupted(comparison: Comparison) -> Figure | None:
     axes.grid(alpha=0.3)
     _legend(figure, axes, 6.5)
     return figure
+
+
+def _place(cell: Cell) -> tuple[str, int | float | str]:
+    """The panel of a cell, and what is written below it."""
+    name, level = cell
+    return ('other sets', name) if level == 0 else (summaries.group_of(name), level)
+
+
+def _is_words(labels: Sequence[int | float | str]) -> bool:
+    return not all(isinstance(x, (int, float)) or x[0].isdigit() or x == 'clean' for x in labels)
 
 
 def _panels(figure: Figure, rows: int, columns: int, count: int) -> list[Axes]:

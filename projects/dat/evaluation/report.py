@@ -9,7 +9,7 @@ from projects.dat.runtime.files import replacing, writing
 
 from . import plots, summaries
 from .comparison import Comparison, Spread
-from .results import CLEAN
+from .results import CLEAN, cell_name
 from .summaries import Quantity, mean_of
 from .tables import Table, points, signed, to_markdown, to_terminal
 
@@ -18,6 +18,7 @@ PICTURES = {
     'differences.png': plots.difference_heatmaps,
     'clean_against_corrupted.png': plots.clean_against_corrupted,
 }
+_MARKED = {'rPC': 'rPC %', **{name: f'{name} ↓' for name in summaries.ERRORS}}  # in headers
 
 
 def terminal_text(comparison: Comparison) -> str:
@@ -63,22 +64,25 @@ def write_report(comparison: Comparison, out: str | Path) -> str:
 
 
 def summary_tables(comparison: Comparison) -> list[Table]:
-    """P, the mean over the cells, rPC and the groups: of each method, and their differences.
+    """Clean images, the mean over the cells, rPC or mCE, and the groups: of each method, and their
+    differences.
 
-    Metrics are in points (a hundred times what MMDetection gives), rPC in per cent. What no result
-    has is left out.
+    Metrics are in points (a hundred times the fraction), ratios in per cent. What no result has is
+    left out.
     """
     quantities = _summary(comparison)
-    header = ['method', *('rPC %' if name == 'rPC' else name for name in quantities)]
+    header = ['method', *(_MARKED.get(name, name) for name in quantities)]
     several = comparison.seeds > 1
     over = f'; mean ± standard deviation over {comparison.seeds} seeds' if several else ''
-    tables = [Table(f'Summary ({comparison.unit}{over})', header, [
+    arrow = '; ↓: lower is better' if any(name in summaries.ERRORS for name in quantities) else ''
+    tables = [Table(f'Summary ({comparison.unit}{over}{arrow})', header, [
         [name, *(_show(points, comparison.absolute(name, x)) for x in quantities.values())]
         for name in comparison.methods
     ])]
     if comparison.others:
         paired = ', paired by seed' if several else ''
-        tables.append(Table(f'Difference from {comparison.first}{paired}', header, [
+        title = f'Difference from {comparison.first}{paired}'
+        tables.append(Table(title, header, [
             [name, *(_show_difference(comparison.difference(name, x)) for x in quantities.values())]
             for name in comparison.others
         ]))
@@ -86,23 +90,34 @@ def summary_tables(comparison: Comparison) -> list[Table]:
 
 
 def cell_tables(comparison: Comparison) -> list[Table]:
-    """One table per method: sets by levels, with differences from the first method in brackets.
+    """One table per method: corruptions by severities, with differences from the first method in
+    brackets; then one of all other sets by methods.
 
-    The last column is the mean over the levels, for sets that have all of the table's. Over several
-    seeds all are means.
+    The last column of the former is the mean over the severities, for corruptions that have all of
+    the table's. Over several seeds all are means.
     """
-    levels = comparison.levels
-    header = ['corruption', *map(str, levels), *(['mean'] if len(levels) > 1 else [])]
+    severities = comparison.severities
+    header = ['corruption', *map(str, severities), *(['mean'] if len(severities) > 1 else [])]
     tables = []
-    for method in comparison.methods if levels else ():
+    for method in comparison.methods if severities else ():
         rows = []
-        for name in comparison.sets:
-            here = [(name, level) for level in levels]
-            columns = [[cell] for cell in here] + ([here] if len(levels) > 1 else [])
+        for name in comparison.corruptions:
+            here = [(name, severity) for severity in severities]
+            columns = [[cell] for cell in here] + ([here] if len(severities) > 1 else [])
             texts = [_with_difference(comparison, method, mean_of(column)) for column in columns]
             rows.append([summaries.row_name(name), *texts])
         since = f'; difference from {comparison.first}' if method != comparison.first else ''
         tables.append(Table(f'{method} ({comparison.unit}{since})', header, rows))
+    if comparison.other_cells:
+        since = f'; difference from {comparison.first}' if comparison.others else ''
+        header = ['set', 'images', *comparison.methods]
+        tables.append(Table(f'Other sets ({comparison.unit}{since})', header, [
+            [
+                cell_name(cell), str(comparison.example.cells[cell].num_images),
+                *(_with_difference(comparison, x, mean_of([cell])) for x in comparison.methods),
+            ]
+            for cell in comparison.other_cells
+        ]))
     return tables
 
 
@@ -128,15 +143,16 @@ def cells_csv(comparison: Comparison) -> str:
 
 
 def summary_csv(comparison: Comparison) -> str:
-    """One row per method and quantity of the summary, as fractions in full precision.
+    """One row per method and quantity of the summary or other set, as fractions in full precision.
 
     Standard deviations are over seeds and empty with one; those of differences are of the paired
     ones.
     """
     columns = ['mean', 'std', 'difference', 'difference_std']
     rows = [['method', 'quantity', 'seeds', *columns]]
+    others = {cell_name(cell): mean_of([cell]) for cell in comparison.other_cells}
     for method in comparison.methods:
-        for name, quantity in _summary(comparison).items():
+        for name, quantity in (_summary(comparison) | others).items():
             spreads = comparison.absolute(method, quantity), comparison.difference(method, quantity)
             numbers = [x for s in spreads for x in ((s.mean, s.std) if s else (None, None))]
             rows.append([method, name, comparison.seeds, *numbers])
@@ -145,23 +161,38 @@ def summary_csv(comparison: Comparison) -> str:
 
 def _summary(comparison: Comparison) -> dict[str, Quantity]:
     """The quantities of the summary that a result knows, by name."""
-    found = [summaries.coco_c(x) for results in comparison.methods.values() for x in results]
+    found = [summaries.summary(x) for results in comparison.methods.values() for x in results]
     known = [name for name in found[0] if any(x[name] is not None for x in found)]
     return {name: summaries.named(name) for name in known}
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    counts = sorted({found.num_images for found in comparison.example.cells.values()})
-    notes = [f'Every cell has {" or ".join(map(str, counts))} images.']
+    found = comparison.example.cells
+    # The table of other sets has their numbers.
+    counts = sorted({found[cell].num_images for cell in found.keys() - comparison.other_cells})
+    notes = []
+    if counts:
+        cells = 'All cells but other sets have' if comparison.other_cells else 'Every cell has'
+        notes.append(f'{cells} {" or ".join(map(str, counts))} images.')
+    summary = _summary(comparison)
     if comparison.others:
-        notes.append('Differences are taken before rounding; of rPC they are percentage points.')
+        ratio = '; of rPC they are percentage points' if 'rPC' in summary else ''
+        notes.append(f'Differences are taken before rounding{ratio}.')
         if comparison.seeds > 1:
             notes.append(
                 '* The mean difference is larger than its standard deviation over the seeds, which '
                 'is no test of significance.'
             )
-    if 'mPC' not in _summary(comparison):
-        notes.append(f'mPC and rPC need the clean images and all {summaries.TOTAL} cells.')
+    if 'mCE' in summary:
+        notes.append(
+            "mCE divides errors by AlexNet's on ImageNet's 1,000 classes; of other classes it "
+            'compares these methods alone.'
+        )
+    if any(name.startswith('partial') for name in summary):
+        names = 'mPC and rPC need the clean images and'
+        if comparison.example.identity.metric.startswith('accuracy/'):
+            names = 'mCE needs'
+        notes.append(f'{names} all {summaries.TOTAL} cells.')
     return notes
 
 

@@ -1,7 +1,8 @@
 """The result of an evaluation: a JSON file that every table and plot is made from.
 
 One scheme holds every test set: a cell is a set at a level, such as ('fog', 3), ('coco_o',
-'cartoon') or ('pgd', 4.0). Means over cells are not in it but computed from it (summaries.py).
+'cartoon'), ('pgd', '4/255') or, of a set without levels, ('imagenet_a', 0). Means over cells are
+not in it but computed from it (summaries.py).
 """
 
 import dataclasses
@@ -9,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -177,8 +179,19 @@ class Result:
 
 
 def sort_key(cell: Cell) -> tuple:
-    """Sorts cells by set, then level; levels that are words come after numbers."""
-    return cell[0], isinstance(cell[1], str), cell[1]
+    """Sorts cells by set, then level: numbers and fractions such as '4/255' by value, then words.
+    """
+    name, level = cell
+    try:
+        return name, False, Fraction(level), str(level)
+    except (ValueError, ZeroDivisionError):
+        return name, True, 0, level
+
+
+def cell_name(cell: Cell) -> str:
+    """What a cell is called: its set and level, or the set alone where that has no levels."""
+    name, level = cell
+    return name if level == 0 else f'{name} {level}'
 
 
 def _read(content: dict) -> Result:

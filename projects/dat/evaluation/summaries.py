@@ -12,6 +12,26 @@ Quantity = Callable[[Result], float | None]
 """A number that a result gives, such as the metric on one cell; None where it does not."""
 
 TOTAL = len(BENCHMARK) * len(SEVERITIES)
+MEANS = ('mPC', 'mean corrupted')
+"""What the mean over the benchmark is called, of detectors and of classifiers."""
+
+ALEXNET = dict(
+    gaussian_noise=0.886428, shot_noise=0.894468, impulse_noise=0.922640,
+    defocus_blur=0.819880, glass_blur=0.826268, motion_blur=0.785948, zoom_blur=0.798360,
+    snow=0.866816, frost=0.826572, fog=0.819324, brightness=0.564592,
+    contrast=0.853204, elastic_transform=0.646056, pixelate=0.717840, jpeg_compression=0.606500,
+)
+"""AlexNet's error on each corruption of ImageNet-C, a mean over severities: what mCE divides by.
+
+Measured by the authors (arXiv:1903.12261, https://github.com/hendrycks/robustness); these figures
+are in https://github.com/alibaba/easyrobust, easyrobust/benchmarks/ood/imagenet_c.py.
+"""
+ALEXNET_CLEAN = 0.43478
+"""AlexNet's error on clean images: torchvision's weights have an accuracy of 56.522 %
+(https://pytorch.org/vision/stable/models.html). The paper has 43.5 %."""
+
+ERRORS = ('mCE', 'relative mCE')
+"""Quantities of which less is better."""
 
 
 def mean_of(cells: Iterable[Cell]) -> Quantity:
@@ -26,8 +46,14 @@ def mean_of(cells: Iterable[Cell]) -> Quantity:
 
 
 def named(name: str) -> Quantity:
-    """What :func:`coco_c` gives under a name."""
-    return lambda result: coco_c(result)[name]
+    """What :func:`summary` gives under a name."""
+    return lambda result: summary(result)[name]
+
+
+def summary(result: Result) -> dict[str, float | None]:
+    """:func:`imagenet_c` of accuracies, :func:`coco_c` of all other metrics."""
+    accuracy = result.identity.metric.startswith('accuracy/')
+    return imagenet_c(result) if accuracy else coco_c(result)
 
 
 def coco_c(result: Result) -> dict[str, float | None]:
@@ -39,22 +65,58 @@ def coco_c(result: Result) -> dict[str, float | None]:
         over those that are known is there under a name that says so. A group's mean is None where
         one of its cells is missing, and rPC where P is 0.
     """
-    clean = result.value(CLEAN)
-    known = [cell for cell in product(BENCHMARK, SEVERITIES) if cell in result.cells]
-    found = {'clean': clean}
-    if clean is not None and len(known) == TOTAL:
-        found['mPC'] = mean_of(known)(result)
+    found = _means(result, 'mPC', result.value(CLEAN) is not None)
+    clean = found['clean']
+    if 'mPC' in found:
         found['rPC'] = found['mPC'] / clean if clean else None
+    return found | _groups(result)
+
+
+def imagenet_c(result: Result) -> dict[str, float | None]:
+    """Clean, 'mean corrupted', mCE, relative mCE and the groups (arXiv:1903.12261, section 4).
+
+    Returns:
+        Accuracies as fractions, and the two errors as fractions of AlexNet's, by name. 'mean
+        corrupted', 'mCE' and 'relative mCE' stand only where all 75 cells of the benchmark are
+        known; otherwise the mean over those that are known is there under a name that says so.
+        'relative mCE' is None where the clean images are missing, a group's mean where one of its
+        cells is.
+    """
+    found = _means(result, 'mean corrupted', True)
+    if 'mean corrupted' in found:
+        clean = found['clean']
+        errors = {
+            name: 1 - mean_of(product([name], SEVERITIES))(result) for name in BENCHMARK
+        }
+        found['mCE'] = _mean(errors[name] / ALEXNET[name] for name in BENCHMARK)
+        found['relative mCE'] = None if clean is None else _mean(
+            (errors[name] - (1 - clean)) / (ALEXNET[name] - ALEXNET_CLEAN) for name in BENCHMARK
+        )
+    return found | _groups(result)
+
+
+def _means(result: Result, name: str, whole: bool) -> dict[str, float | None]:
+    known = [cell for cell in product(BENCHMARK, SEVERITIES) if cell in result.cells]
+    found = {'clean': result.value(CLEAN)}
+    if whole and len(known) == TOTAL:
+        found[name] = mean_of(known)(result)
     elif known:
         found[f'partial: mean of {len(known)} of {TOTAL} cells'] = mean_of(known)(result)
-    return found | {
-        group: mean_of(product(names, SEVERITIES))(result) for group, names in GROUPS.items()
-    }
+    return found
+
+
+def _groups(result: Result) -> dict[str, float | None]:
+    return {group: mean_of(product(names, SEVERITIES))(result) for group, names in GROUPS.items()}
+
+
+def _mean(values: Iterable[float]) -> float:
+    values = list(values)
+    return math.fsum(values) / len(values)
 
 
 def mean_name(summary: Iterable[str]) -> str | None:
-    """'mPC', or what :func:`coco_c` calls the mean of a partial result; None without either."""
-    return next((name for name in summary if name == 'mPC' or name.startswith('partial')), None)
+    """What a summary calls the mean over corrupted cells; None without it."""
+    return next((name for name in summary if name in MEANS or name.startswith('partial')), None)
 
 
 def ordered(cells: Iterable[Cell]) -> list[Cell]:
