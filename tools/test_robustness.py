@@ -19,6 +19,8 @@ TOOL=test_robustness.py tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments].
 """
 
 import argparse
+import copy
+import os
 import os.path as osp
 import sys
 from fractions import Fraction
@@ -40,8 +42,13 @@ from projects.dat.evaluation.coco_c import OnTheFly, Tree, cells_of  # noqa: E40
 from projects.dat.evaluation.comparison import Comparison  # noqa: E402
 from projects.dat.evaluation.evaluate import Trial, evaluate, identify  # noqa: E402
 from projects.dat.evaluation.imagenet_c import ImageNetC  # noqa: E402
+from projects.dat.evaluation.imagenet_sets import (  # noqa: E402
+    LAYOUTS, ClassFolders, DAmageNet, ImageNetSet, ImageSet,
+)
+from projects.dat.evaluation.model_classes import has_imagenet_classes, is_classifier  # noqa: E402
 from projects.dat.evaluation.report import terminal_text  # noqa: E402
-from projects.dat.evaluation.results import Cell  # noqa: E402
+from projects.dat.evaluation.results import CLEAN, Cell  # noqa: E402
+from projects.dat.runtime.arguments import nearest  # noqa: E402
 from projects.dat.runtime.disk import writing_to  # noqa: E402
 from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.runtime import cli  # noqa: E402
@@ -49,6 +56,9 @@ from projects.dat.runtime.config import metrics_of, type_name  # noqa: E402
 from projects.dat.tokenizer import DEFAULT_TOKENIZER, load_tokenizer  # noqa: E402
 
 METRICS = dict(CocoMetric='coco/bbox_mAP', Accuracy='accuracy/top1')  # of each evaluator
+ATTACKS = ('fgsm', 'pgd', 'dat')
+DETECTOR_SETS = ('coco_c',)
+CLASSIFIER_SETS = ('imagenet_c', *LAYOUTS, 'damagenet')
 
 
 def parse_args() -> argparse.Namespace:
@@ -150,8 +160,8 @@ def main() -> None:
 
 def evaluate_sets(cfg: Config, args: argparse.Namespace, out: str) -> None:
     """Evaluate the sets that the arguments ask for, and print the tables."""
-    cli.check_once(cfg, 'test')
-    chosen = choose_sets(cfg, args)
+    chosen = choose_sets(cfg, args)  # first: it looks into their folders at once
+    cli.check_once(with_own_images(cfg, chosen), 'test')
     trials = trials_of(cfg, chosen)
     data = {name: facts for found in chosen for name, facts in found.data(cfg).items()}
     identity = identify(cfg, data, args.metric or default_metric(cfg))
@@ -159,6 +169,16 @@ def evaluate_sets(cfg: Config, args: argparse.Namespace, out: str) -> None:
         result = evaluate(cfg, trials, identity, out)
     if is_main_process():
         print(f'\n{terminal_text(Comparison({Path(args.checkpoint).name: [result]}))}\nwrote {out}')
+
+
+def with_own_images(cfg: Config, sets: list) -> Config:
+    """The config to check: its test data need not exist where no set needs it."""
+    needed = [found for found in sets if not isinstance(found, ImageSet)]
+    if needed or not has_imagenet_classes(cfg):  # other classes are named by the test data alone
+        return cfg
+    cfg = copy.deepcopy(cfg)
+    cfg.test_dataloader = next(iter(sets[0].trials(cfg).values())).loader
+    return cfg
 
 
 def trials_of(cfg: Config, sets: list) -> dict[Cell, Trial]:
@@ -182,24 +202,79 @@ def choose_sets(cfg: Config, args: argparse.Namespace) -> list:
     """The test sets that the arguments ask for, each with ``trials(cfg)`` and ``data(cfg)``."""
     if args.corruption_seed is not None and args.corruption_seed < 0:
         raise UserError(f'the seed must be at least 0, but is {args.corruption_seed}')
-    classifier = default_metric(cfg).startswith('accuracy')
-    return [
-        choose_set(*text.partition('=')[::2], classifier, args)
-        for text in args.on or ['imagenet_c' if classifier else 'coco_c']
-    ]
+    classifier = is_classifier(cfg)
+    asked = args.on or ['imagenet_c' if classifier else 'coco_c']
+    sets = [choose_set(*text.partition('=')[::2], classifier, args) for text in asked]
+    names = [found.name for found in sets]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f'expected each test set once, found {name} {names.count(name)} times: name '
+                'folders apart with NAME=PATH'
+            )
+    return sets
 
 
 def choose_set(name: str, path: str, classifier: bool, args: argparse.Namespace):
-    """One test set."""
+    """One test set.
+
+    Raises:
+        UserError: There is none of that name, it is for other models, or its images are not there.
+    """
+    task, own, others = 'detector', DETECTOR_SETS, CLASSIFIER_SETS
+    if classifier:
+        task, own, others = 'classifier', CLASSIFIER_SETS, DETECTOR_SETS
+    if name in others:
+        raise UserError(
+            f'{name} is not for a {task}, which the config has: choose among '
+            f'{", ".join((*ATTACKS, *own))}'
+        )
     cells = cells_of(expand(args.corruptions), args.severities)
+    path = osp.expanduser(path)
+    if name in ATTACKS:
+        if path:
+            raise UserError(
+                f"{name} attacks the config's test images and takes no path, found {path}: write "
+                f'{name} alone'
+            )
+        return attacked(name, args)
     if name == 'coco_c':
         return coco_c(cells, path or None, args)
     if name == 'imagenet_c':
         order = args.channel_order or 'rgb'
         return ImageNetC(cells, path or None, args.corruption_seed or 0, order)
-    if name in ('fgsm', 'pgd', 'dat'):
-        return attacked(name, args)
-    raise UserError(f'unknown set {name!r}')
+    if name in own and not path:
+        source = DAmageNet.SOURCE if name == 'damagenet' else LAYOUTS[name].source
+        raise UserError(
+            f'{name} needs its images: write {name}=PATH with the folder that {source} has'
+        )
+    if name == 'damagenet':
+        return DAmageNet(path)
+    if name in LAYOUTS:
+        return ImageNetSet(name, path)
+    return class_folders(name, path, task, own)
+
+
+def class_folders(name: str, path: str, task: str, known: tuple[str, ...]) -> ClassFolders:
+    """A user's folder, which may be given without a name of its own."""
+    known = (*ATTACKS, *known)
+    if os.sep in name or (not path and osp.isdir(name)):
+        path = osp.expanduser(f'{name}={path}' if path else name)  # folders may have a = too
+        name = osp.basename(osp.abspath(path))
+    if not path or task == 'detector':
+        folder = ', or a folder of class folders' if task == 'classifier' else ''
+        raise UserError(
+            f'{name!r} is no test set for a {task}{nearest(name, known)}: choose among '
+            f'{", ".join(known)}{folder}'
+        )
+    for taken in (*known, *CORRUPTIONS, CLEAN[0]):
+        # imagenet-a is no folder of any classes.
+        if name.lower().replace('-', '_') == taken:
+            raise UserError(
+                f'{name} is too much like the test set {taken}: write {taken}=PATH for that, or '
+                'NAME=PATH with another name'
+            )
+    return ClassFolders(name, path)
 
 
 def coco_c(cells: list, root: str | None, args: argparse.Namespace) -> OnTheFly | Tree:

@@ -43,6 +43,8 @@ class CocoC:
         manifest: Of a tree that holds the images, or would hold them; see ``read_manifest``.
     """
 
+    name = 'coco_c'
+
     def __init__(self, cells: Sequence[Cell], manifest: dict) -> None:
         self.cells = cells
         self.manifest = manifest
@@ -58,13 +60,13 @@ class CocoC:
         manifest = self.manifest
         quality = '' if manifest['quality'] is None else f' {manifest["quality"]}'
         packages = ', '.join(f'{name} {v}' for name, v in sorted(manifest['packages'].items()))
-        return dict(coco_c=dict(
+        return {self.name: dict(
             annotations_sha256=images_sha256(cfg),
             seed=manifest['seed'],
             channel_order=manifest['channel_order'],
             format=manifest['format'] + quality,
             corrupted_with=packages,
-        ))
+        )}
 
     def trials(self, cfg: Config) -> dict[Cell, Trial]:
         """The test loader of each cell; but for the images it is as ``cfg`` has it.

@@ -26,7 +26,7 @@ from mmengine.runner import CheckpointLoader, Runner
 
 from projects.dat.runtime.errors import UserError
 
-from .results import CLEAN, Cell, Identity, Metrics, Result
+from .results import CLEAN, Cell, Identity, Metrics, Result, cell_name
 
 # By the words of a config that say that it uses them; the first ones are always used.
 PACKAGES = {
@@ -120,6 +120,8 @@ def evaluate(
     """
     shared = [Result.resume(path, identity)]
     runner = RUNNERS.build(cfg)
+    # The config's own test data need not exist.
+    runner._test_dataloader = next(iter(trials.values())).loader
     # As Runner.test does: hooks prepare first, EMA takes its weights while the checkpoint loads.
     loop = runner.test_loop
     evaluator = loop.evaluator
@@ -145,7 +147,7 @@ def evaluate(
         left = timedelta(seconds=round((time.monotonic() - start) / count * (len(todo) - count)))
         done = len(trials) - len(todo) + count
         runner.logger.info(
-            f'{cell[0]} {cell[1]}: {identity.metric} {result.value(cell):.3f} '
+            f'{cell_name(cell)}: {identity.metric} {result.value(cell):.3f} '
             f'[{done}/{len(trials)} cells, eta {left}]'
         )
     runner.call_hook('after_run')

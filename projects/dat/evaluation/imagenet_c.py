@@ -15,7 +15,7 @@ from projects.dat.runtime.config import leaf_datasets, type_name
 from projects.dat.runtime.errors import UserError
 
 from .evaluate import Trial
-from .labelled_images import LabelledImages
+from .labelled_images import read_labelled
 from .model_classes import labels_of, model_classes
 from .results import CLEAN, Cell
 from .test_images import clean_loader, images_sha256
@@ -144,16 +144,10 @@ class ImageNetC:
     def _read_tree(
         self, loader: dict, classes: tuple[str, ...], corruption: str, severity: int
     ) -> None:
-        _, dataset = next(leaf_datasets(loader['dataset'], 'test_dataloader.dataset'))
         folder = self.root / cell_folder(corruption, severity)
         if not folder.is_dir():
             raise UserError(
                 f'{self.root} has no folder {cell_folder(corruption, severity)}: give a tree of '
                 f'ImageNet-C, {PLACE}, or choose --corruptions and --severities that it has'
             )
-        loader['dataset'] = dict(
-            type=LabelledImages,
-            root=str(folder),
-            labels=labels_of(folder, classes),
-            pipeline=pipeline_for_crops(dataset['pipeline']),
-        )
+        read_labelled(loader, folder, labels_of(folder, classes), pipeline_for_crops)
