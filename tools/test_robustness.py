@@ -7,6 +7,7 @@ A SET is a word, or WORD=PATH where it needs files, or the path of a folder of c
     classifiers      imagenet_c[=TREE], imagenet_a=PATH, imagenet_r=PATH, imagenet_v2=PATH,
                      imagenet_sketch=PATH, stylized=PATH, damagenet=PATH, PATH
 
+From imagenet_a on, sets have images of their own: the config's test images need not be there.
 A set consists of cells, such as (fog, 3) or (pgd, 4/255). The result is written after every cell:
 the same command goes on where it was cut off, and further sets, corruptions, severities or eps add
 to the file.

@@ -1,12 +1,9 @@
 """tools/test_robustness.py with a classifier and test sets of images of their own."""
 
-import os
 import re
 import shutil
-import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from mmengine.runner import TestLoop as Loop
@@ -18,7 +15,6 @@ from tests.evaluation.bright_boxes import write_case as write_detector
 from tests.evaluation.color_labels import write_case, write_image
 from tools import test_robustness as tool
 
-ROOT = Path(__file__).resolve().parents[2]
 SOME = range(0, 1000, 5)
 """The labels of 200 classes; no neighbor of one is among them."""
 
@@ -127,9 +123,8 @@ def test_the_cells_of_a_run_that_was_cut_off_are_kept(evaluate, sets, tmp_path, 
         evaluate(*asked)
     assert list(Result.load(tmp_path / 'result.json').cells) == [('imagenet_a', 0)]
     assert evaluate(*asked) == expected and calls['run'] == 2 + 2
-    # Other sets are added; one whose images have changed is not taken for the same.
-    assert ('imagenet_r', 0) in evaluate(f'imagenet_r={sets}').cells
-    assert (tmp_path / 'result.json').read_bytes() != (tmp_path / 'expected.json').read_bytes()
+    # Other sets are added.
+    assert set(evaluate(f'imagenet_r={sets}').cells) == {*expected.cells, ('imagenet_r', 0)}
 
 
 def test_a_set_of_other_images_is_not_added(evaluate, mistake, sets, tmp_path):
@@ -154,26 +149,6 @@ def test_beside_the_configs_own_images(evaluate, sets, tmp_path):
     alone = evaluate(f'cats={tmp_path}/own=x', config=config, checkpoint=checkpoint,
                      out=tmp_path / 'alone.json')
     assert set(alone.cells) == {('cats', 0)}
-
-
-def test_as_a_command(sets, case, tmp_path):
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1',
-                   'PYTHONPATH': str(ROOT / 'tests/evaluation')}
-    config = case[0].parent / 'outside.py'
-    config.write_text("_base_ = 'colors.py'\n"
-                      "custom_imports = dict(imports=['projects.dat.register', 'color_labels'])\n")
-    command = [sys.executable, ROOT / 'tools/test_robustness.py', config, case[1], '--on']
-
-    def run(*sets):
-        return subprocess.run([*map(str, command), *sets], cwd=tmp_path, env=environment,
-                              capture_output=True, text=True)
-
-    done = run('imagenet_a=' + str(sets))
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert 'imagenet_a: accuracy/top1 0.800 [1/1 cells' in done.stdout + done.stderr
-    assert (tmp_path / 'work_dirs/outside/robustness.json').exists()
-    done = run('imagenet_a')
-    assert done.returncode == 2 and done.stderr.count('error: ') == 1
 
 
 def copied(sets, tmp_path, name):
@@ -203,7 +178,7 @@ def copied(sets, tmp_path, name):
         ('own', 'mine', lambda x: write_image(x / 'n1/x.png', 0), "'n1', which is no class"),
         ('own', 'mine', shutil.rmtree, 'does not exist: give own'),
         ('own', 'mine', lambda x: [shutil.rmtree(y) for y in x.iterdir()], 'for each class in'),
-        ('damagenet', 'DAmageNet', lambda x: None, r'expected the list val_damagenet.txt in .*pami'),
+        ('damagenet', 'DAmageNet', lambda x: None, r'the list val_damagenet.txt in .*pami'),
         ('damagenet', 'DAmageNet', lambda x: (x / 'val_damagenet.txt').write_text('x.png 4'),
          r'1 of 1 images of .* are not in .*, such as x\.png'),
         ('damagenet', 'DAmageNet', lambda x: (x / 'val_damagenet.txt').write_text('x.png'),

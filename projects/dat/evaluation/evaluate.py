@@ -78,7 +78,7 @@ def identify(cfg: Config, data: dict[str, dict[str, str | int]], metric: str) ->
         config=cfg.filename,
         config_sha256=hashlib.sha256(text.encode()).hexdigest(),
         checkpoint=cfg.load_from,
-        checkpoint_sha256=_file_sha256(cfg.load_from),
+        checkpoint_sha256=_checkpoint_sha256(cfg.load_from),
         metric=metric,
         packages=package_versions(cfg),
         data=data,
@@ -196,13 +196,18 @@ def _without_places(node):
     return node
 
 
-def _file_sha256(checkpoint: str) -> str:
+def _checkpoint_sha256(checkpoint: str) -> str:
+    digest = hashlib.sha256()
+    if checkpoint.startswith('package://'):  # a loader of ours names its weights anew
+        weights = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
+        for name, value in sorted(weights.items()):
+            digest.update(name.encode() + value.numpy().tobytes())
+        return digest.hexdigest()
     file = osp.expanduser(checkpoint)
     if checkpoint.startswith(('http://', 'https://')):
         # Downloads it unless it is there, to where torch hub keeps what it downloads.
         CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
         file = osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(urlparse(file).path))
-    digest = hashlib.sha256()
     try:
         with open(file, 'rb') as stream:
             while block := stream.read(1 << 20):

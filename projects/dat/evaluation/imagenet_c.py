@@ -30,20 +30,24 @@ class CropForImageNetC(BaseTransform):
     """What ImageNet-C's authors did to an image before corrupting it.
 
     The shorter side becomes 256 px, and of the middle 224 x 224 px are taken
-    (https://github.com/hendrycks/robustness, make_imagenet_c.py). An image of that size stays as it
-    is. Required and modified key: img (uint8, (H, W, 3)).
+    (https://github.com/hendrycks/robustness, make_imagenet_c.py: torchvision's Resize and
+    CenterCrop on Pillow images). An image of that size stays as it is. Required and modified key:
+    img (np.uint8 or what ``to_float32`` made of it, (H, W, 3)).
     """
 
     def transform(self, results: dict) -> dict:
         """Resize and crop ``results['img']``."""
         image = results['img']
         if image.shape[:2] != (SIDE, SIDE):
-            scale = 256 / min(image.shape[:2])
-            size = [max(256, round(side * scale)) for side in image.shape[1::-1]]
+            short = min(image.shape[:2])
+            size = tuple(256 * side // short for side in image.shape[1::-1])
             # Pillow's filter also averages where it shrinks, as the authors' does.
-            image = mmcv.imresize(image, tuple(size), backend='pillow', interpolation='bilinear')
-            top, left = ((side - SIDE) // 2 for side in image.shape[:2])
-            image = np.ascontiguousarray(image[top:top + SIDE, left:left + SIDE])
+            whole = mmcv.imresize(
+                image.astype(np.uint8), size, backend='pillow', interpolation='bilinear'
+            )
+            top, left = (round((side - SIDE) / 2) for side in whole.shape[:2])
+            crop = whole[top:top + SIDE, left:left + SIDE]
+            image = np.ascontiguousarray(crop, dtype=image.dtype)
         return dict(results, img=image, img_shape=(SIDE, SIDE), ori_shape=(SIDE, SIDE))
 
 
@@ -81,7 +85,8 @@ class ImageNetC:
         cells: Of ``cells_of``.
         root: A tree as the authors distribute it, ``<corruption>/<severity>/<class>/<image>``, or
             as ``tools/build_coco_c.py`` builds it; None to corrupt the config's test images in the
-            loader's workers, cut to 224 px before that.
+            loader's workers, cut to 224 px before that. The authors' images are JPEG files of
+            quality 85, so figures on the fly are close to theirs, not the same.
         seed: Of corruptions on the fly.
         channel_order: 'rgb', as ImageNet-C was made, or 'bgr'.
     """

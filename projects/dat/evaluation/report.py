@@ -68,9 +68,11 @@ def summary_tables(comparison: Comparison) -> list[Table]:
     differences.
 
     Metrics are in points (a hundred times the fraction), ratios in per cent. What no result has is
-    left out.
+    left out; other sets alone have no summary.
     """
     quantities = _summary(comparison)
+    if not quantities:
+        return []
     header = ['method', *(_MARKED.get(name, name) for name in quantities)]
     several = comparison.seeds > 1
     over = f'; mean ± standard deviation over {comparison.seeds} seeds' if several else ''
