@@ -133,6 +133,8 @@ def test_errors_are_marked_in_the_summary_of_classifiers():
     assert numbers(difference)[1, 2] == pytest.approx(values[1] - values[0], abs=0.0501)
     text = report.terminal_text(comparison)
     assert "AlexNet's" in text and 'rPC' not in text and 'mPC' not in text
+    for table in report.summary_tables(classifiers(seeds=3)):
+        assert max(map(len, to_terminal(table).splitlines())) <= 120
     part = report.terminal_text(classifiers(corruptions=('fog',), severities=(3,)))
     assert 'mCE needs all 75 cells' in part and 'mPC' not in part and 'AlexNet' not in part
 
