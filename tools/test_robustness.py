@@ -244,7 +244,7 @@ def choose_set(name: str, path: str, classifier: bool, args: argparse.Namespace)
     if name == 'imagenet_c':
         order = args.channel_order or 'rgb'
         return ImageNetC(cells, path or None, args.corruption_seed or 0, order)
-    if name in own and not path:
+    if name in (*LAYOUTS, 'damagenet') and not path:
         source = DAmageNet.SOURCE if name == 'damagenet' else LAYOUTS[name].source
         raise UserError(
             f'{name} needs its images: write {name}=PATH with the folder that {source} has'
