@@ -78,7 +78,7 @@ def identify(cfg: Config, data: dict[str, dict[str, str | int]], metric: str) ->
         config=cfg.filename,
         config_sha256=hashlib.sha256(text.encode()).hexdigest(),
         checkpoint=cfg.load_from,
-        checkpoint_sha256=_file_sha256(cfg.load_from),
+        checkpoint_sha256=_checkpoint_sha256(cfg.load_from),
         metric=metric,
         packages=package_versions(cfg),
         data=data,
@@ -194,13 +194,20 @@ def _without_places(node):
     return node
 
 
-def _file_sha256(checkpoint: str) -> str:
+def _checkpoint_sha256(checkpoint: str) -> str:
+    """Of the file, or, where a loader of weights makes them (package://), of names and values."""
+    digest = hashlib.sha256()
     file = osp.expanduser(checkpoint)
     if checkpoint.startswith(('http://', 'https://')):
         # Downloads it unless it is there, to where torch hub keeps what it downloads.
         CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
         file = osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(urlparse(file).path))
-    digest = hashlib.sha256()
+    elif '://' in checkpoint:
+        found = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
+        for name, value in sorted(found.get('state_dict', found).items()):
+            digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())
+            digest.update(value.flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
     try:
         with open(file, 'rb') as stream:
             while block := stream.read(1 << 20):
