@@ -308,6 +308,22 @@ def test_an_attack_leaves_no_trace_in_a_detector(retinanet, monkeypatch, losses)
     assert change[:, :, :43, :64].ne(0).float().mean() > 0.5
 
 
+@pytest.mark.parametrize('losses, names', [('cls', ['loss_cls']), ('bbox|iou', ['loss_bbox']),
+                                           ('loss', ['loss_cls', 'loss_bbox'])])
+def test_an_attack_climbs_the_losses_that_are_named(retinanet, monkeypatch, losses, names):
+    model, batch = retinanet
+    data = model.data_preprocessor(copy.deepcopy(batch))
+
+    def total(inputs):
+        found = model.loss(inputs, copy.deepcopy(data['data_samples']))
+        return sum(term.item() for name in names for term in found[name])
+
+    climbed = seen_by(model, pgd(EPS), batch, monkeypatch, losses, padding=[(114, 114, 114)])
+    noise = EPS * 255 * torch.randn_like(climbed).sign() / torch.tensor(STD).view(3, 1, 1)
+    with torch.no_grad():
+        assert total(climbed) > 1.001 * max(total(data['inputs']), total(data['inputs'] + noise))
+
+
 def test_heads_compute_their_loss_as_in_training(retinanet, monkeypatch):
     """FCOS, RepPoints and DINO hand their loss other values in training than they predict."""
     model, batch = retinanet
