@@ -40,6 +40,7 @@ from projects.dat.corruptions import (  # noqa: E402
 )
 from projects.dat.evaluation.attacked import Attacked  # noqa: E402
 from projects.dat.evaluation.coco_c import OnTheFly, Tree, cells_of  # noqa: E402
+from projects.dat.evaluation.coco_o import CocoO  # noqa: E402
 from projects.dat.evaluation.comparison import Comparison  # noqa: E402
 from projects.dat.evaluation.evaluate import Trial, evaluate, identify  # noqa: E402
 from projects.dat.evaluation.imagenet_c import ImageNetC  # noqa: E402
@@ -241,6 +242,8 @@ def choose_set(name: str, path: str, classifier: bool, args: argparse.Namespace)
         return attacked(name, args)
     if name == 'coco_c':
         return coco_c(cells, path or None, args)
+    if name == 'coco_o':
+        return CocoO(path)
     if name == 'imagenet_c':
         order = args.channel_order or 'rgb'
         return ImageNetC(cells, path or None, args.corruption_seed or 0, order)

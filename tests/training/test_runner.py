@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from projects.dat.runtime.errors import UserError
 from projects.dat.training import AdversarialDetDataPreprocessor, AdversarialRunner, SplitBN
 from projects.dat.training.prepare import prepare_model
-from projects.dat.training.runner import _pad_values, settings_of
+from projects.dat.training.runner import pad_values, settings_of
 from projects.dat.training.split_bn import split_batch_norms
 from tests.training.coco_case import coco_config, write_coco
 
@@ -318,4 +318,4 @@ def test_what_pipelines_pad_with_is_found():
     inner = dict(pipeline=[dict(type='Pad', pad_val=3)])
     dataset = dict(type='MultiImageMixDataset', dataset=inner, pipeline=pipeline)
     cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
-    assert sorted(map(str, _pad_values(cfg))) == ['(114, 114, 114)', '0', '3']
+    assert sorted(map(str, pad_values([cfg.train_dataloader]))) == ['(114, 114, 114)', '0', '3']

@@ -197,17 +197,19 @@ def _without_places(node):
 
 
 def _checkpoint_sha256(checkpoint: str) -> str:
+    """Of the file, or, where a loader of weights makes them (package://), of names and values."""
     digest = hashlib.sha256()
-    if checkpoint.startswith('package://'):  # a loader of ours names its weights anew
-        weights = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
-        for name, value in sorted(weights.items()):
-            digest.update(name.encode() + value.numpy().tobytes())
-        return digest.hexdigest()
     file = osp.expanduser(checkpoint)
     if checkpoint.startswith(('http://', 'https://')):
         # Downloads it unless it is there, to where torch hub keeps what it downloads.
         CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
         file = osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(urlparse(file).path))
+    elif '://' in checkpoint:
+        found = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
+        for name, value in sorted(found.get('state_dict', found).items()):
+            digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())
+            digest.update(value.flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
     try:
         with open(file, 'rb') as stream:
             while block := stream.read(1 << 20):

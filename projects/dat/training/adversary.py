@@ -78,8 +78,9 @@ class Adversary:
             which = slice(None) if index is None else slice(index, index + 1)
             samples = copy.deepcopy(data_samples and data_samples[which])
             inputs = to_inputs(candidate, which)
-            found = self.model(inputs=inputs, data_samples=samples, mode='loss')
-            return total_loss(found, losses, self._option_of(losses))
+            return total_loss(
+                self.compute_losses(inputs, samples), losses, self.option_of(losses)
+            )
 
         with isolate(self.model), route_batch_norm(self.batch_norms, self.attack_route):
             # Activation checkpoints as MMDetection and MMEngine make them refuse
@@ -102,7 +103,11 @@ class Adversary:
             self.kept = (images, mask, copy.deepcopy(data_samples), result)
         return result
 
-    def _option_of(self, pattern: str) -> str:
+    def compute_losses(self, inputs: Tensor, data_samples: list | None) -> dict:
+        """The model's losses by name; ``data_samples`` are its own to edit."""
+        return self.model(inputs=inputs, data_samples=data_samples, mode='loss')
+
+    def option_of(self, pattern: str) -> str:
         """The option that a pattern comes from: Det-AdvProp's attack has two of its own."""
         for name in ('classification', 'box'):
             if getattr(self.attack, name, None) == pattern:

@@ -95,7 +95,9 @@ def settings_of(cfg: Config) -> dict:
     settings = {k: v for k, v in cfg['adversarial'].items() if k in PREPARE}
     if isinstance(settings.get('keep_bn'), str):
         settings['keep_bn'] = (settings['keep_bn'],)
-    return dict(settings, pad_values=_pad_values(cfg))
+    # Hooks switch pipelines.
+    nodes = [cfg.get('train_dataloader'), cfg.get('custom_hooks')]
+    return dict(settings, pad_values=pad_values(nodes))
 
 
 def make_hook(cfg: Config) -> AdversarialTrainingHook:
@@ -180,11 +182,10 @@ def check_resume(cfg: Config, checkpoint: dict) -> None:
         check_same_method(checkpoint)
 
 
-def _pad_values(cfg: Config) -> list:
-    """What the ``Pad`` transforms of the training pipelines fill images with."""
+def pad_values(nodes: list | dict) -> list:
+    """What the ``Pad`` transforms in parts of a config fill images with."""
     values = []
-    loader, hooks = cfg.get('train_dataloader'), cfg.get('custom_hooks')  # hooks switch pipelines
-    for _, node in walk([loader, hooks], ''):
+    for _, node in walk(nodes, ''):
         if type_name(node) == 'Pad':
             value = node.get('pad_val', 0)
             value = value.get('img', 0) if isinstance(value, dict) else value
