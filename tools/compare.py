@@ -33,13 +33,14 @@ from mmengine.runner import set_random_seed  # noqa: E402
 from projects.dat.evaluation.comparison import Comparison  # noqa: E402
 from projects.dat.evaluation.report import write_report  # noqa: E402
 from projects.dat.evaluation.results import Cell, Result  # noqa: E402
+from projects.dat.evaluation.test_sets import choose_sets, trials_of  # noqa: E402
 from projects.dat.runtime import cli  # noqa: E402
 from projects.dat.runtime.config import set_data_root  # noqa: E402
 from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.runtime.files import replacing  # noqa: E402
 from projects.dat.training.runner import check_adversarial, check_model  # noqa: E402
 from tools.test_robustness import (  # noqa: E402
-    add_evaluation_arguments, choose_sets, evaluation_options, trials_of,
+    add_evaluation_arguments, evaluation_options, options_of,
 )
 
 FRAGMENTS = ROOT / 'configs' / '_base_' / 'attacks'
@@ -140,7 +141,7 @@ def make_config(fragment: str | None, run: Path, seed: int, args: argparse.Names
 
 def check(cfg: Config, args: argparse.Namespace) -> list[Cell]:
     """Look for all that can be amiss now, rather than after the first training; give the cells."""
-    cells = list(trials_of(cfg, choose_sets(cfg, args)))
+    cells = list(trials_of(cfg, choose_sets(cfg, args.on, options_of(args))))
     cfg = copy.deepcopy(cfg)
     if cfg.load_from in [str(initial_weights(seed, args)) for seed in args.seeds]:
         cfg.load_from = None  # about to be written

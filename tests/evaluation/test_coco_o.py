@@ -7,9 +7,10 @@ import cv2
 import pytest
 from mmengine.config import Config
 
-from projects.dat.evaluation.coco_o import DOMAINS, CocoO, effective_robustness
+from projects.dat.evaluation.coco_o import CocoO
 from projects.dat.evaluation.evaluate import evaluate, identify
 from projects.dat.evaluation.results import CLEAN, Result
+from projects.dat.evaluation.summaries import DOMAINS, coco_c
 from projects.dat.runtime.errors import UserError
 from tests.evaluation.bright_boxes import write_case
 from tests.evaluation.result_case import METRIC, make_identity
@@ -36,6 +37,10 @@ def case(tmp_path_factory):
         'test_dataloader.persistent_workers': False,
     })
     return cfg, folder / 'ood_coco'
+
+
+def effective_robustness(result):
+    return coco_c(result).get('effective robustness')
 
 
 def measure(cfg, found, work_dir):

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from projects.dat.evaluation.coco_o import DOMAINS
 from projects.dat.evaluation.results import CLEAN, Result
+from projects.dat.evaluation.summaries import DOMAINS
 from projects.dat.runtime import cli
 from tests.evaluation.bright_boxes import write_case
 from tools.test_robustness import main

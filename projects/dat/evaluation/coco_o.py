@@ -10,18 +10,14 @@ from projects.dat.runtime.errors import UserError
 from projects.dat.runtime.preflight.data import check_data
 
 from .evaluate import Trial
-from .results import CLEAN, Cell, Result
-from .summaries import mean_of
+from .results import CLEAN, Cell
+from .summaries import DOMAINS
 from .test_images import annotations_sha256, clean_loader, datasets_of, images_sha256
 
-NAME = 'coco_o'
-DOMAINS = ('sketch', 'cartoon', 'painting', 'weather', 'handmake', 'tattoo')
 # Each domain's folder is laid out as COCO's is.
 ANNOTATIONS = 'annotations/instances_val2017.json'
 IMAGES = 'val2017/'
 PLACE = 'https://github.com/alibaba/easyrobust/tree/main/benchmarks/coco_o'
-TREND = 0.45
-"""Slope of the mean AP on the domains over the AP on COCO, of published detectors."""
 
 
 class CocoO:
@@ -35,7 +31,7 @@ class CocoO:
         UserError: It is no such folder.
     """
 
-    name = NAME
+    name = 'coco_o'
 
     def __init__(self, root: str) -> None:
         self.root = Path(root)
@@ -84,14 +80,3 @@ class CocoO:
             check_data(test, ['test'])
             trials[self.name, domain] = Trial(test.test_dataloader, test.test_evaluator)
         return trials
-
-
-def effective_robustness(result: Result) -> float | None:
-    """Mean AP over the six domains above what the trend expects of the clean AP, a fraction.
-
-    The mean minus 0.45 times the clean AP (https://github.com/alibaba/easyrobust, benchmarks/coco_o
-    ); None where a cell is missing.
-    """
-    clean = result.value(CLEAN)
-    mean = mean_of((NAME, domain) for domain in DOMAINS)(result)
-    return None if clean is None or mean is None else mean - TREND * clean

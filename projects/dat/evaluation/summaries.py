@@ -30,6 +30,12 @@ ALEXNET_CLEAN = 0.43478
 """AlexNet's error on clean images: torchvision's weights have an accuracy of 56.522 %
 (https://pytorch.org/vision/stable/models.html). The paper has 43.5 %."""
 
+DOMAINS = ('sketch', 'cartoon', 'painting', 'weather', 'handmake', 'tattoo')
+"""Of COCO-O (arXiv:2307.12730)."""
+TREND = 0.45
+"""Slope of the mean AP over these domains against the AP on COCO, of published detectors
+(https://github.com/alibaba/easyrobust, benchmarks/coco_o)."""
+
 ERRORS = ('mCE', 'relative mCE')
 """Quantities of which less is better."""
 
@@ -63,13 +69,18 @@ def coco_c(result: Result) -> dict[str, float | None]:
         Fractions by name. 'clean' is their P. 'mPC', the mean over the 75 cells of the benchmark,
         and 'rPC', mPC / P, stand only where P and all these cells are known; otherwise the mean
         over those that are known is there under a name that says so. A group's mean is None where
-        one of its cells is missing, and rPC where P is 0.
+        one of its cells is missing, and rPC where P is 0. 'COCO-O' is the mean over its six
+        domains, and 'effective robustness' by how much it exceeds 0.45 times P.
     """
     found = _means(result, 'mPC', result.value(CLEAN) is not None)
     clean = found['clean']
     if 'mPC' in found:
         found['rPC'] = found['mPC'] / clean if clean else None
-    return found | _groups(result)
+    found |= _groups(result)
+    if (mean := mean_of(('coco_o', domain) for domain in DOMAINS)(result)) is not None:
+        found['COCO-O'] = mean
+        found['effective robustness'] = None if clean is None else mean - TREND * clean
+    return found
 
 
 def imagenet_c(result: Result) -> dict[str, float | None]:
