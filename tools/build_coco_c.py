@@ -1,12 +1,15 @@
-"""Build COCO-C, the corrupted images of any COCO-format set, or check a built tree.
+"""Build COCO-C or ImageNet-C, the corrupted images of your own set, or check a built tree.
 
     python tools/build_coco_c.py --images data/coco/val2017 \\
         --annotations data/coco/annotations/instances_val2017.json --out data/coco_c
+    python tools/build_coco_c.py --images data/imagenette/val --out data/imagenette_c
     python tools/build_coco_c.py --out data/coco_c --verify
 
-It writes OUT/<corruption>/<severity>/<file_name> and OUT/annotations.json, which names these files.
-Stop it as you like, by Ctrl-C or kill -9: the same command goes on where it was. More corruptions
-and severities can be added to a tree later. Under torchrun or srun each process makes its share of
+Without --annotations it takes all images of the folder and cuts each to 224 px first, as the
+authors of ImageNet-C did. It writes OUT/<corruption>/<severity>/<file_name>, and
+OUT/annotations.json, which names these files. Stop it as you like, by Ctrl-C or kill -9: the same
+command goes on where it was. More corruptions and severities can be added to a tree later. Under
+torchrun or srun each process makes its share of
 the images. The digests are sha256sum's: cd OUT && sha256sum -c --quiet digests/*.sha256
 
 Exit status: 0 all is there; 1 images could not be read or files are wrong, which are listed; 2 the
@@ -45,16 +48,17 @@ def parse_args() -> argparse.Namespace:
     )
     add = parser.add_argument
     add('--images', metavar='DIR', help='folder of the images')
-    add('--annotations', metavar='FILE', help="annotation file in COCO's format")
+    add('--annotations', metavar='FILE',
+        help="annotation file in COCO's format (default: none, ImageNet-C of the folder)")
     add('--out', metavar='DIR', required=True, help='folder of the tree')
     add('--corruptions', nargs='+', metavar='NAME', choices=(*SETS, *CORRUPTIONS),
         help=f'{", ".join(SETS)} or single ones: {", ".join(CORRUPTIONS)} (default: benchmark)')
     add('--severities', nargs='+', type=int, metavar='N', choices=SEVERITIES,
         help='1 to 5 (default: all)')
     add('--seed', type=int, default=0, help='seed of all noise (default: 0)')
-    add('--channel-order', choices=CHANNEL_ORDERS, default='bgr',
-        help='how the corruptions get the channels: bgr, as in published results, or rgb '
-        '(default: bgr)')
+    add('--channel-order', choices=CHANNEL_ORDERS,
+        help='how the corruptions get the channels (default: bgr with --annotations, as in '
+        'published results of COCO-C; rgb without, as in ImageNet-C)')
     add('--format', choices=list(tree.ENDINGS), default='png',
         help='png keeps the exact pixels, jpeg saves space (default: png)')
     add('--quality', type=int, help=f'of jpeg, 1 to 100 (default: {JPEG_QUALITY})')
@@ -87,8 +91,8 @@ def main() -> None:
 
 
 def _build(args: argparse.Namespace, rank: int, world: int) -> bool:
-    if not args.images or not args.annotations:
-        raise UserError('a build needs --images and --annotations: name the folder and the file')
+    if not args.images:
+        raise UserError('a build needs --images: name the folder of the images')
     if args.quality is not None and (args.format != 'jpeg' or not 1 <= args.quality <= 100):
         raise UserError(
             f'--quality is 1 to 100 and for --format jpeg alone, but got {args.quality} for '
@@ -99,7 +103,8 @@ def _build(args: argparse.Namespace, rank: int, world: int) -> bool:
     cells = _cells(args.corruptions or ['benchmark'], args.severities or SEVERITIES)
     report = build(
         args.images, args.annotations, args.out, cells, seed=args.seed,
-        channel_order=args.channel_order, image_format=args.format, quality=quality,
+        channel_order=args.channel_order or ('bgr' if args.annotations else 'rgb'),
+        image_format=args.format, quality=quality,
         workers=args.workers, rank=rank, world=world,
     )
     lines = [f'{report.cells} image-cells are in {args.out}{share}']

@@ -13,8 +13,8 @@ from mmengine.registry import DATASETS
 from PIL import Image
 from torchvision.transforms import CenterCrop, Resize
 
+from projects.dat.corruptions.crop import CropForImageNetC
 from projects.dat.evaluation.imagenet_c import (
-    CropForImageNetC,
     ImageNetC,
     pipeline_for_crops,
 )
@@ -81,26 +81,20 @@ def test_a_pipeline_without_a_size():
 
 @pytest.fixture(scope='module')
 def case(tmp_path_factory):
-    """A config of three classes with images of 224 px, and a tree of their corruptions."""
+    """A config of three classes, half of whose images have 224 px, and a tree of corruptions."""
     root = tmp_path_factory.mktemp('imagenet_c')
     rng = np.random.default_rng(0)
-    images = []
     for name in ('cat', 'dog', 'owl'):
         (root / 'data/val' / name).mkdir(parents=True)
         for i in range(2):
             small = rng.integers(0, 256, (14, 14, 3), np.uint8)
-            picture = cv2.resize(small, (224, 224), interpolation=cv2.INTER_CUBIC)
-            file = f'{name}/{i}.png'
-            cv2.imwrite(str(root / 'data/val' / file), picture)
-            # What has no id is known by its folder and name.
-            images.append(dict(id=file, file_name=file, width=224, height=224))
-    content = dict(images=images, annotations=[], categories=[])
-    (root / 'images.json').write_text(json.dumps(content))
+            size = (224, 224) if i else (260, 230)
+            picture = cv2.resize(small, size, interpolation=cv2.INTER_CUBIC)
+            cv2.imwrite(str(root / f'data/val/{name}/{i}.png'), picture)
     patch = pytest.MonkeyPatch()
     for name, severity in CELLS[1:]:
-        command = ['build_coco_c.py', '--images', root / 'data/val', '--annotations',
-                   root / 'images.json', '--out', root / 'tree', '--corruptions', name,
-                   '--severities', severity, '--channel-order', 'rgb', '--seed', 3, '--workers', 1]
+        command = ['build_coco_c.py', '--images', root / 'data/val', '--out', root / 'tree',
+                   '--corruptions', name, '--severities', severity, '--seed', 3, '--workers', 1]
         patch.setattr(sys, 'argv', list(map(str, command)))
         build_coco_c.main()
     patch.undo()
@@ -173,9 +167,12 @@ def test_images_must_be_read_from_files(case):
         ImageNetC(CELLS, None, 0, 'rgb').trials(cfg)
 
 
-def test_what_the_figures_depend_on(case):
+def test_what_the_figures_depend_on(case, tmp_path):
     cfg, tree = case
     fly, read = (ImageNetC(CELLS, x, 3, 'rgb').data(cfg)['imagenet_c'] for x in (None, str(tree)))
-    assert fly['source'] == 'on the fly' and read['source'] == 'tree'
-    assert fly['images_sha256'] == read['images_sha256']
-    assert (fly['seed'], fly['channel_order']) == (3, 'rgb') and 'seed' not in read
+    assert fly == read
+    assert (fly['seed'], fly['channel_order'], fly['format']) == (3, 'rgb', 'png')
+    shutil.copytree(tree, tmp_path / 'theirs')
+    (tmp_path / 'theirs/manifest.json').unlink()
+    theirs = ImageNetC(CELLS, str(tmp_path / 'theirs'), 3, 'rgb').data(cfg)['imagenet_c']
+    assert theirs == dict(images_sha256=fly['images_sha256'], format='as distributed')

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -208,3 +209,14 @@ def test_mistakes(source, whole, tmp_path, arguments, tokens):
     assert status == 2
     assert text.startswith('error: ') and tokens in text and len(text.splitlines()) == 1
     assert identities(whole) == before
+
+
+@pytest.mark.parametrize(
+    'folder, message',
+    [('none', 'the image folder .*none does not exist'), ('.', r'has no images \(\.bmp, ')],
+)
+def test_a_folder_that_holds_no_images(tmp_path, folder, message):
+    tool = [sys.executable, '-W', 'ignore', TOOL]
+    command = [*tool, '--images', tmp_path / folder, '--out', tmp_path / 'tree']
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 2 and re.search(message, done.stderr), done.stderr

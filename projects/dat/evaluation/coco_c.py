@@ -15,6 +15,7 @@ from mmengine.config import Config
 from projects.dat.corruptions.coco_c.tree import (
     ANNOTATIONS,
     cell_folder,
+    describe,
     list_files,
     make_manifest,
     read_manifest,
@@ -52,21 +53,11 @@ class CocoC:
     def data(self, cfg: Config) -> dict[str, dict[str, str | int]]:
         """What the figures depend on besides model and metric, for their identity.
 
-        Images corrupted on the fly are those of a tree of png files.
-
         Raises:
             UserError: An annotation file cannot be read.
         """
-        manifest = self.manifest
-        quality = '' if manifest['quality'] is None else f' {manifest["quality"]}'
-        packages = ', '.join(f'{name} {v}' for name, v in sorted(manifest['packages'].items()))
-        return {self.name: dict(
-            annotations_sha256=images_sha256(cfg),
-            seed=manifest['seed'],
-            channel_order=manifest['channel_order'],
-            format=manifest['format'] + quality,
-            corrupted_with=packages,
-        )}
+        facts = describe(self.manifest)
+        return {self.name: dict(facts, annotations_sha256=images_sha256(cfg))}
 
     def trials(self, cfg: Config) -> dict[Cell, Trial]:
         """The test loader of each cell; but for the images it is as ``cfg`` has it.

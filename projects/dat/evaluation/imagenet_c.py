@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import mmcv
-import numpy as np
-from mmcv.transforms import BaseTransform
 from mmengine.config import Config
-from mmengine.registry import TRANSFORMS
 
-from projects.dat.corruptions.coco_c.tree import cell_folder, make_manifest
+from projects.dat.corruptions.coco_c.tree import (
+    MANIFEST,
+    cell_folder,
+    describe,
+    make_manifest,
+    read_manifest,
+)
+from projects.dat.corruptions.crop import SIDE, CropForImageNetC
 from projects.dat.corruptions.transform import CorruptImage
 from projects.dat.runtime.config import leaf_datasets, type_name
 from projects.dat.runtime.errors import UserError
@@ -21,35 +24,6 @@ from .results import CLEAN, Cell
 from .test_images import clean_loader, images_sha256
 
 PLACE = 'https://zenodo.org/records/2235448 with its archives unpacked side by side'
-SIDE = 224
-"""Of ImageNet-C's images."""
-
-
-@TRANSFORMS.register_module()
-class CropForImageNetC(BaseTransform):
-    """What ImageNet-C's authors did to an image before corrupting it.
-
-    The shorter side becomes 256 px, and of the middle 224 x 224 px are taken
-    (https://github.com/hendrycks/robustness, make_imagenet_c.py: torchvision's Resize and
-    CenterCrop on Pillow images). An image of that size stays as it is. Required and modified key:
-    img (np.uint8 or what ``to_float32`` made of it, (H, W, 3)).
-    """
-
-    def transform(self, results: dict) -> dict:
-        """Resize and crop ``results['img']``."""
-        image = results['img']
-        if image.shape[:2] != (SIDE, SIDE):
-            short = min(image.shape[:2])
-            size = tuple(256 * side // short for side in image.shape[1::-1])
-            # Pillow's filter also averages where it shrinks, as the authors' does.
-            whole = mmcv.imresize(
-                image.astype(np.uint8), size, backend='pillow', interpolation='bilinear'
-            )
-            top, left = (round((side - SIDE) / 2) for side in whole.shape[:2])
-            crop = whole[top:top + SIDE, left:left + SIDE]
-            image = np.ascontiguousarray(crop, dtype=image.dtype)
-        return dict(results, img=image, img_shape=(SIDE, SIDE), ori_shape=(SIDE, SIDE))
-
 
 def pipeline_for_crops(pipeline: Sequence[dict]) -> list[dict]:
     """A test pipeline for images that are cut to 224 px already: its own resizing and cropping
@@ -103,14 +77,13 @@ class ImageNetC:
 
     def data(self, cfg: Config) -> dict[str, dict[str, str | int]]:
         """What the figures depend on besides model and metric, for their identity."""
-        facts = dict(images_sha256=images_sha256(cfg), source='tree' if self.root else 'on the fly')
+        facts = dict(images_sha256=images_sha256(cfg))
         if self.root is None:
-            packages = make_manifest('', 0, 'rgb', 'png', None)['packages']
-            facts |= dict(
-                seed=self.seed,
-                channel_order=self.channel_order,
-                corrupted_with=', '.join(f'{name} {v}' for name, v in sorted(packages.items())),
-            )
+            facts |= describe(make_manifest('', self.seed, self.channel_order, 'png', None))
+        elif (self.root / MANIFEST).exists():
+            facts |= describe(read_manifest(self.root))
+        else:
+            facts |= dict(format='as distributed')
         return {self.name: facts}
 
     def trials(self, cfg: Config) -> dict[Cell, Trial]:

@@ -22,6 +22,7 @@ from projects.dat.runtime.annotations import missing_images
 from projects.dat.runtime.errors import UserError
 from projects.dat.runtime.files import replacing, writing
 
+from ..crop import SIDE
 from . import tree
 from .cell_worker import CellWorker, Task, start_worker
 from .shard import Shard
@@ -46,7 +47,7 @@ class BuildReport:
 
 
 def build(
-    images: str | Path, annotations: str | Path, out: str | Path, cells: Sequence[Cell], *,
+    images: str | Path, annotations: str | Path | None, out: str | Path, cells: Sequence[Cell], *,
     seed: int = 0, channel_order: str = 'bgr', image_format: str = 'png',
     quality: int | None = None, workers: int = 1, rank: int = 0, world: int = 1,
 ) -> BuildReport:
@@ -56,7 +57,8 @@ def build(
 
     Args:
         images: Folder of the images.
-        annotations: Annotation file in COCO's format that names them.
+        annotations: Annotation file in COCO's format that names them. None for all images of the
+            folder, each cut to 224 px as ImageNet-C's are.
         out: Folder of the tree.
         cells: Corruptions with severities; others that the tree has stay as they are.
         seed: Seed of the tree, at least 0. Defaults to 0.
@@ -72,14 +74,18 @@ def build(
         UserError: The annotation file is unfit or names a link that leads out of the image folder,
             ``out`` holds another tree, the disk is too small or cannot be written.
     """
-    source = read_source(annotations, image_format)
+    if annotations is None and not Path(images).is_dir():
+        raise UserError(f'the image folder {images} does not exist: name the folder of the images')
+    source = read_source(annotations or images, image_format)
     if not Path(images).is_dir():
         raise UserError(
             f'the image folder {images} does not exist: give the folder that the file names of '
             f'{annotations} start from'
         )
-    missing_images(source.content, annotations, images)  # those that are missing fail one by one
-    manifest = tree.make_manifest(source.sha256, seed, channel_order, image_format, quality)
+    # Those that are missing fail one by one.
+    missing_images(source.content, annotations or images, images)
+    crop = SIDE if annotations is None else None
+    manifest = tree.make_manifest(source.sha256, seed, channel_order, image_format, quality, crop)
     tree.check_manifest(out, manifest)
     digests = tree.read_digests(out)
     tasks = list(_plan(source, out, cells, digests))

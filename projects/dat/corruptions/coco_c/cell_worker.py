@@ -16,6 +16,7 @@ from projects.dat.runtime.errors import UserError
 from projects.dat.runtime.files import replacing
 from projects.dat.runtime.images import read_image
 
+from ..crop import CropForImageNetC
 from ..transform import CorruptImage
 from .tree import ENDINGS, Cell, SourceImage, cell_folder
 
@@ -106,7 +107,8 @@ class CellWorker:
 
     def _load(self, image: SourceImage) -> dict:
         path = os.path.join(self.images, image.file_name)
-        return dict(img=read_image(path), img_path=path, img_id=image.image_id)
+        loaded = dict(img=read_image(path), img_path=path, img_id=image.image_id)
+        return loaded if self.manifest['crop'] is None else CropForImageNetC()(loaded)
 
     def _make(self, loaded: dict, cell: Cell) -> bytes:
         order, kind = self.manifest['channel_order'], self.manifest['format']

@@ -21,6 +21,7 @@ from projects.dat.runtime.annotations import read_annotations
 from projects.dat.runtime.errors import UserError
 from projects.dat.runtime.files import writing
 
+from ..crop import SIDE
 from ..names import CHANNEL_ORDERS
 
 SCHEMA = 1
@@ -29,6 +30,8 @@ ANNOTATIONS = 'annotations.json'
 DIGESTS = 'digests'
 SCRATCH = '.building'
 ENDINGS = {'png': '.png', 'jpeg': '.jpg'}
+READABLE = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+"""Of the images of a folder without an annotation file."""
 
 Cell = tuple[str, int]
 """A corruption and a severity."""
@@ -43,6 +46,7 @@ _MANIFEST_FITS = {
     'quality': lambda x, manifest: x is None
     if manifest['format'] == 'png'
     else type(x) is int and 1 <= x <= 100,
+    'crop': lambda x, _: x in (None, SIDE),
     'packages': lambda x, _: isinstance(x, dict) and all(isinstance(v, str) for v in x.values()),
 }
 
@@ -75,13 +79,13 @@ def read_source(file: str | Path, image_format: str) -> Source:
     """Read an annotation file in COCO's format; of its entries only ``images`` is looked at.
 
     Args:
-        file: The file.
+        file: The file, or a folder: then all images at and below it, told by their paths.
         image_format: ``'png'`` or ``'jpeg'``, which decides on the endings in the tree.
 
     Raises:
         UserError: It cannot be read, names no images, or names them so that no tree can hold them.
     """
-    content = read_annotations(file)
+    content = _list_folder(file) if Path(file).is_dir() else read_annotations(file)
     images: dict[str, SourceImage] = {}
     for entry in content['images']:
         name = entry['file_name']
@@ -98,8 +102,15 @@ def read_source(file: str | Path, image_format: str) -> Source:
                 'rename one of them'
             )
         images[target] = SourceImage(entry['id'], name, target)
-    digest = sha256(Path(file).read_bytes()).hexdigest()
-    return Source(content, list(images.values()), digest)
+    data = json.dumps(content).encode() if Path(file).is_dir() else Path(file).read_bytes()
+    return Source(content, list(images.values()), sha256(data).hexdigest())
+
+
+def _list_folder(folder: str | Path) -> dict:
+    names = sorted(n for n in list_files(folder) if n.lower().endswith(READABLE))
+    if not names:
+        raise UserError(f'{folder} has no images ({", ".join(READABLE)}): name the folder of some')
+    return dict(images=[dict(id=name, file_name=name) for name in names])
 
 
 def target_name(file_name: str, image_format: str) -> str:
@@ -123,9 +134,13 @@ def list_files(root: str | Path, folder: str = '') -> set[str]:
 
 
 def make_manifest(
-    annotations_sha256: str, seed: int, channel_order: str, image_format: str, quality: int | None
+    annotations_sha256: str, seed: int, channel_order: str, image_format: str, quality: int | None,
+    crop: int | None = None,
 ) -> dict:
-    """What all images of a tree have in common, and the versions of what makes them."""
+    """What all images of a tree have in common, and the versions of what makes them.
+
+    ``crop`` is None for whole images, or the side in pixels that they were cut to before.
+    """
     return {
         'schema': SCHEMA,
         'annotations_sha256': annotations_sha256,
@@ -133,6 +148,7 @@ def make_manifest(
         'channel_order': channel_order,
         'format': image_format,
         'quality': quality,
+        'crop': crop,
         'packages': {
             'numpy': numpy.__version__,
             'opencv': cv2.__version__,
@@ -140,6 +156,21 @@ def make_manifest(
             'scipy': scipy.__version__,
         },
     }
+
+
+def describe(manifest: dict) -> dict[str, str | int]:
+    """What figures on images of such a tree depend on, by name.
+
+    Images that are corrupted in the loader's workers are those of a tree of png files.
+    """
+    quality = '' if manifest['quality'] is None else f' {manifest["quality"]}'
+    packages = ', '.join(f'{name} {v}' for name, v in sorted(manifest['packages'].items()))
+    return dict(
+        seed=manifest['seed'],
+        channel_order=manifest['channel_order'],
+        format=manifest['format'] + quality,
+        corrupted_with=packages,
+    )
 
 
 def read_manifest(root: str | Path) -> dict:
@@ -158,6 +189,8 @@ def read_manifest(root: str | Path) -> dict:
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f'{file} cannot be read ({error}): build the tree anew') from None
+    if isinstance(manifest, dict):
+        manifest.setdefault('crop', None)  # of trees from before there was a choice
     for key, fits in _MANIFEST_FITS.items():
         there = isinstance(manifest, dict) and key in manifest
         if not there or not fits(manifest[key], manifest):
