@@ -3,6 +3,7 @@
 A SET is a word, or WORD=PATH where it needs files, or the path of a folder of class folders:
 
     any model        fgsm, pgd, dat, dat_flip         the test images under attack
+                     random_tokens, reconstruction    and the controls for dat
     detectors        coco_c[=TREE], coco_o=PATH
     classifiers      imagenet_c[=TREE], imagenet_a=PATH, imagenet_r=PATH, imagenet_v2=PATH,
                      imagenet_sketch=PATH, stylized=PATH, damagenet=PATH, PATH
@@ -36,6 +37,8 @@ from projects.dat.corruptions import CHANNEL_ORDERS, CORRUPTIONS, SETS, SEVERITI
 from projects.dat.evaluation.comparison import Comparison  # noqa: E402
 from projects.dat.evaluation.evaluate import evaluate, identify  # noqa: E402
 from projects.dat.evaluation.report import terminal_text  # noqa: E402
+from projects.dat.evaluation.results import CLEAN  # noqa: E402
+from projects.dat.evaluation.test_images import images_sha256  # noqa: E402
 from projects.dat.evaluation.test_sets import (  # noqa: E402
     Options, choose_sets, default_metric, trials_of, with_own_images,
 )
@@ -65,7 +68,7 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser, seed: str = '--see
         help='test sets, see above (default: coco_c for detectors, imagenet_c for classifiers)',
     )
     add_corruption_arguments(parser, seed)
-    attacks = parser.add_argument_group('fgsm, pgd, dat and dat_flip')
+    attacks = parser.add_argument_group('attacks')
     attacks.add_argument(
         '--norm', choices=('L2', 'Linf'), default='Linf', help='of fgsm and pgd (default: Linf)'
     )
@@ -79,11 +82,11 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser, seed: str = '--see
     attacks.add_argument('--steps', type=int, default=10, help='of pgd (default: 10)')
     attacks.add_argument(
         '--token-change', nargs='+', type=float, default=[0.038], metavar='SHARE',
-        help='shares of the tokens that dat and dat_flip change (default: 0.038)',
+        help='shares of the tokens that dat, dat_flip and random_tokens change (default: 0.038)',
     )
     attacks.add_argument(
         '--tokenizer', default=DEFAULT_TOKENIZER, metavar='NAME_OR_FILE',
-        help='of dat and dat_flip (default: %(default)s)',
+        help='of these and of reconstruction (default: %(default)s)',
     )
     attacks.add_argument(
         '--losses', default='loss', metavar='REGEX',
@@ -153,6 +156,8 @@ def evaluate_sets(cfg: Config, args: argparse.Namespace, out: str) -> None:
     cli.check_once(with_own_images(cfg, chosen), 'test')
     trials = trials_of(cfg, chosen)
     data = {name: facts for found in chosen for name, facts in found.data(cfg).items()}
+    if CLEAN in trials:
+        data[CLEAN[0]] = dict(images_sha256=images_sha256(cfg))
     identity = identify(cfg, data, args.metric or default_metric(cfg))
     with writing_to(cfg.work_dir):
         result = evaluate(cfg, trials, identity, out)

@@ -5,7 +5,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -88,8 +88,8 @@ class Attacked:
 @contextmanager
 def under_attack(
     model: BaseModel, attack: Attack, losses: str, seed: int, padding: Sequence
-) -> Iterator[None]:
-    """Inside, what the model's ``test_step`` sees is attacked.
+) -> Iterator['EvaluationAdversary']:
+    """Inside, what the model's ``test_step`` sees is attacked, by the adversary that is given.
 
     Args:
         model: Not wrapped for data-parallel evaluation; in evaluation mode.
@@ -107,7 +107,7 @@ def under_attack(
     )
     model.data_preprocessor.bind(adversary, evaluation=True)
     try:
-        yield
+        yield adversary
     finally:
         model.data_preprocessor = plain
     if adversary.skipped:
@@ -130,10 +130,14 @@ class EvaluationAdversary(Adversary):
 
     Attributes:
         skipped: How many batches were not attacked, a 0-d tensor on the device once there are any.
+        totals: Sums over images of the attack's other stats, 0-d tensors on the device.
+        count: How many images there were.
     """
 
     seed: int = 0
     skipped: Tensor | int = 0
+    totals: dict[str, Tensor] = field(default_factory=dict)
+    count: int = 0
 
     def __post_init__(self):
         super().__post_init__()
@@ -146,9 +150,17 @@ class EvaluationAdversary(Adversary):
         keys = [image_key(sample.metainfo) for sample in data_samples]
         self.batch_seed = hash_seed(self.seed, *keys)
         self.attack.seed(self.batch_seed)
+        self.measure = True
         result = super().__call__(images, mask, to_inputs, data_samples)
         self.skipped += result.stats['attack/skipped']
+        for name in result.stats.keys() - {'attack/skipped'}:
+            self.totals[name] = self.totals.get(name, 0) + len(images) * result.stats[name]
+        self.count += len(images)
         return result
+
+    def means(self) -> dict[str, Tensor]:
+        """Means over the images of the attack's stats: how strong it was."""
+        return {name: total / self.count for name, total in sorted(self.totals.items())}
 
     def compute_losses(self, inputs: Tensor, data_samples: list) -> dict:
         """The losses of the model as it predicts.
@@ -178,7 +190,7 @@ class EvaluationAdversary(Adversary):
                 'has, or this model works out its loss in training only'
             ) from error
         terms = [term for v in losses.values() for term in (v if isinstance(v, list) else [v])]
-        if not any(term.requires_grad for term in terms):
+        if torch.is_grad_enabled() and not any(term.requires_grad for term in terms):
             raise UserError(
                 f'expected losses of {name} whose gradient reaches the pixels, which an attack '
                 f'follows, found {", ".join(losses)} without one: evaluate this model without '

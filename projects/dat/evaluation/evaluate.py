@@ -19,7 +19,7 @@ from urllib.parse import urlparse
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import all_reduce_dict, broadcast_object_list, is_main_process
 from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader, Runner
@@ -51,7 +51,8 @@ class Trial:
     Args:
         loader: Config of the data loader.
         evaluator: Config of the evaluator. Defaults to None: the config's ``test_evaluator``.
-        attack: Given the model, a context in which its test batches are attacked. Defaults to None.
+        attack: Given the model, a context in which its test batches are attacked; it gives an
+            object whose ``means()`` are added to the metrics. Defaults to None.
     """
 
     loader: dict
@@ -135,12 +136,16 @@ def evaluate(
     for count, cell in enumerate(todo, 1):
         trial = trials[cell]
         attacked = trial.attack(model) if trial.attack else contextlib.nullcontext()
-        with _quiet(runner, everything=count > 1), attacked:
+        with _quiet(runner, everything=count > 1), attacked as adversary:
             loop.dataloader = runner.build_dataloader(trial.loader)
             loop.evaluator = trial.evaluator and runner.build_evaluator(trial.evaluator)
             loop.evaluator = loop.evaluator or evaluator
             loop.evaluator.dataset_meta = getattr(loop.dataloader.dataset, 'metainfo', None)
             metrics = _with_metric(_fractions(loop.run()), result, runner)
+            if adversary is not None:
+                strength = adversary.means()
+                all_reduce_dict(strength, 'mean')
+                metrics = {**metrics, **strength}
         result.add(cell, metrics, len(loop.dataloader.dataset))
         if is_main_process():
             result.save(path)

@@ -32,7 +32,7 @@ from .model_classes import has_imagenet_classes, is_classifier
 from .results import CLEAN, Cell
 
 METRICS = dict(CocoMetric='coco/bbox_mAP', Accuracy='accuracy/top1')  # of each evaluator
-ATTACKS = ('fgsm', 'pgd', 'dat', 'dat_flip')
+ATTACKS = ('fgsm', 'pgd', 'dat', 'dat_flip', 'random_tokens', 'reconstruction')
 DETECTOR_SETS = ('coco_c', 'coco_o')
 CLASSIFIER_SETS = ('imagenet_c', *LAYOUTS, 'damagenet')
 
@@ -62,8 +62,8 @@ class Options:
         eps: Radii for fgsm and pgd, of images in 0..1, such as '4/255'.
         alpha: Step size of pgd; None for 2.5 eps / steps, Madry's rule.
         steps: Of pgd.
-        token_change: Shares of the tokens that dat and dat_flip change.
-        tokenizer: Of dat and dat_flip.
+        token_change: Shares of the tokens that dat, dat_flip and random_tokens change.
+        tokenizer: Of these and of reconstruction.
         losses: Regular expression; which of a model's losses are attacked.
     """
 
@@ -201,11 +201,18 @@ def _attacked(name: str, options: Options) -> Attacked:
     else:
         facts = dict(tokenizer=str(options.tokenizer))
         tokenizer = load_tokenizer(options.tokenizer)
-        attacks = {
-            share: DiscreteAttack(tokenizer, controller=TokenChangeController(share))
-            if name == 'dat' else TokenFlipAttack(tokenizer, rate=share)
-            for share in options.token_change
-        }
+        attacks = {}
+        for share in options.token_change if name != 'reconstruction' else [0]:
+            if name == 'dat_flip':
+                attacks[share] = TokenFlipAttack(tokenizer, rate=share)
+            elif name == 'reconstruction':
+                attacks[share] = DiscreteAttack(tokenizer, alpha=0.0, direction='random')
+            else:
+                attacks[share] = DiscreteAttack(
+                    tokenizer,
+                    controller=TokenChangeController(share),
+                    direction='random' if name == 'random_tokens' else 'gradient',
+                )
     return Attacked(name, attacks, options.losses, options.corruption_seed or 0, facts)
 
 

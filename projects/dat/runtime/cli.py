@@ -1,6 +1,8 @@
 """What the tools share: arguments into configs, checks before a run, mistakes as sentences."""
 
 import argparse
+import contextlib
+import ctypes
 import logging
 import os
 import os.path as osp
@@ -164,6 +166,8 @@ def run(main: Callable[[], None]) -> None:
     logger.setLevel(logging.INFO)
     logger.addHandler(logging.StreamHandler())
     logging.raiseExceptions = False  # a log file on a full disk must not bury the sentence
+    if hasattr(os, 'register_at_fork'):
+        os.register_at_fork(after_in_child=_give_back_memory)
     try:
         main()
     except Exception as error:
@@ -171,3 +175,13 @@ def run(main: Callable[[], None]) -> None:
         if message is None:
             raise
         leave(message)
+
+
+def _give_back_memory() -> None:
+    """Let a loader's worker not hold on to what its parent has freed but glibc kept.
+
+    The parent writes there again, and each worker would keep the old pages: gigabytes where
+    MALLOC_TRIM_THRESHOLD_ is large.
+    """
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
