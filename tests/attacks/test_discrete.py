@@ -28,6 +28,29 @@ def recompute(tokenizer, objective, images, variant, norm, alpha, eps=None, step
     return point, tokenizer.tokenize(point)
 
 
+def test_residual_images_differ_from_the_input_by_the_change_of_tokens_alone(
+    tokenizer, images, objective
+):
+    """The gradient is that at x itself, and D(z) is decoded once."""
+    point = images.clone()
+    for i, g in enumerate(objective.gradient(images)):
+        step = torch.from_numpy(g / np.linalg.norm(g) * 0.5)
+        point[i] = (images[i].double() + step).clamp(0, 1)
+    tokens, moved = tokenizer.tokenize(images), tokenizer.tokenize(point)
+    decoded = [tokenizer.detokenize(found, (36, 44)) for found in (tokens, moved)]
+    objective.calls = tokenizer.encoded = tokenizer.decoded = 0
+    result = DiscreteAttack(tokenizer, alpha=0.5, residual=True)(images, objective)
+    assert (objective.calls, tokenizer.encoded, tokenizer.decoded) == (1, 2, 2)
+    assert torch.equal(result.changed, moved != tokens) and result.changed.any()
+    expected = (images + decoded[1] - decoded[0]).clamp(0, 1)
+    assert torch.allclose(result.images, expected, atol=1e-6)
+    assert torch.equal(result.reconstruction, images)
+    still = DiscreteAttack(tokenizer, alpha=0.0, residual=True)(images, objective)
+    assert torch.allclose(still.images, images, atol=1e-6) and not still.changed.any()
+    with pytest.raises(ValueError, match='residual'):
+        DiscreteAttack(tokenizer, variant='released', alpha=0.1, residual=True)
+
+
 @pytest.mark.parametrize(
     'settings',
     [

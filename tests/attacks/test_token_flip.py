@@ -91,6 +91,36 @@ def test_the_rate_is_exact_by_image(tokenizer, images, objective, mask, rate, st
         assert torch.equal(result.images, rebuilt)
 
 
+def test_residual_images_differ_from_the_input_by_the_exchange_alone(
+    tokenizer, images, objective, mask
+):
+    size = images.shape[2:]
+    result = flip(tokenizer, images, objective, mask, rate=0.2, residual=True)
+    tokens = tokenizer.tokenize(images)
+    entries = tokenizer.codebook[tokens].movedim(-1, 1).requires_grad_()
+    rebuilt = tokenizer.decode(entries, size)
+    shown = torch.where(mask, images + rebuilt - rebuilt.detach(), images)
+    loss = objective(shown)
+    loss.backward()
+    assert result.stats['attack/objective_before'].item() == pytest.approx(loss.item(), rel=1e-5)
+    assert torch.allclose(result.reconstruction, images, atol=1e-6)
+    slope = entries.grad.movedim(1, -1)
+    at = tuple(result.changed[0].nonzero()[0].tolist())
+    code = tokens[0][at].item()
+    gains = {
+        new: ((tokenizer.codebook[new] - tokenizer.codebook[code]) * slope[0][at]).sum()
+        for new in nearest(tokenizer.codebook.tolist(), code, 8)
+    }
+    exchanged = tokens.clone()
+    exchanged[0][at] = max(gains, key=gains.get)
+    patch = tuple(slice(8 * i, 8 * i + 8) for i in at)
+    moved = tokenizer.detokenize(exchanged, size) - tokenizer.detokenize(tokens, size)
+    expected = (images + moved).clamp(0, 1)[0][(slice(None), *patch)]
+    assert torch.allclose(result.images[0][(slice(None), *patch)], expected, atol=1e-6)
+    none = flip(tokenizer, images, objective, mask, rate=0.0, residual=True)
+    assert torch.allclose(none.images, images, atol=1e-6)
+
+
 def test_padding_stays(tokenizer, images, objective, mask):
     result = flip(tokenizer, images, objective, mask, rate=1.0)
     assert torch.equal(result.images[1, :, 20:], images[1, :, 20:])

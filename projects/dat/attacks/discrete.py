@@ -75,6 +75,9 @@ class DiscreteAttack(Ascent):
             noise of L2 length eps (Linf: uniform in -eps..eps). Defaults to 0.
         direction: 'gradient', or 'random': steps along Gaussian noise and never asks the objective.
             It is the control for what the gradient contributes. Defaults to 'gradient'.
+        residual: 'paper' only: what the tokenizer loses is added again, x + D(z') - D(z) with the
+            tokens z of x and z' of the moved image. An image of which no token changes is then
+            itself, and the first gradient is taken at x. Ours. Defaults to False.
         controller: Keeps the share of changed tokens at its target by adapting alpha; 'paper' only.
             Defaults to None: with ``alpha=None`` a ``TokenChangeController()``, which holds the
             published rate of 3.8 %.
@@ -85,7 +88,7 @@ class DiscreteAttack(Ascent):
         - objective: maps such images to a 0-d loss, which the attack raises.
         - mask: BoolTensor (N, 1, H, W), False where pixels must stay (padding), or None. Step norms
           are over the allowed pixels; a token counts where any of its pixels is allowed.
-        - result: :class:`AttackResult`.
+        - result: :class:`AttackResult`; with ``residual``, its reconstruction is x itself.
 
     Raises:
         ArgumentError: An argument is unknown or out of range, or the input is unfit; it is a
@@ -107,6 +110,7 @@ class DiscreteAttack(Ascent):
         steps: int = 1,
         random_start: float = 0.0,
         direction: str = 'gradient',
+        residual: bool = False,
         controller: TokenChangeController | None = None,
         loss_scale: float = 1024.0,
     ):
@@ -115,6 +119,8 @@ class DiscreteAttack(Ascent):
             raise ArgumentError(f'variant must be one of {", ".join(VARIANTS)}, not {variant!r}')
         if variant == 'paper' and random_start:
             raise ArgumentError("random_start belongs to variant='released': leave it out")
+        if variant == 'released' and residual:
+            raise ArgumentError("residual belongs to variant='paper': leave it out")
         if variant == 'released' and alpha is None:
             # Q(Q(x)) alone may change more tokens than the target: alpha would sink to nothing.
             raise ArgumentError("variant='released' needs a fixed alpha, such as 0.1")
@@ -124,6 +130,7 @@ class DiscreteAttack(Ascent):
             )
         self.tokenizer = tokenizer
         self.variant = variant
+        self.residual = residual
         self.controller = controller
         if alpha is None and controller is None:
             self.controller = TokenChangeController()
@@ -141,6 +148,7 @@ class DiscreteAttack(Ascent):
         def decode(tokens: Tensor) -> Tensor:
             with torch.autocast(images.device.type, enabled=False):
                 decoded = self.tokenizer.detokenize(tokens, size=tuple(images.shape[2:]))
+            decoded = decoded if lost is None else (decoded + lost).clamp_(0, 1)
             return torch.where(mask, decoded, images)
 
         def changed_by(point: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,10 +164,13 @@ class DiscreteAttack(Ascent):
                 lambda size: share(changed_by(move(size * part))[1]), skipped
             )
 
+        lost = None
         tokens = self._encode(images)
+        if self.residual:
+            lost = images - decode(tokens)
         # A random direction looks at no reconstruction.
         blind = self.variant == 'paper' and self.direction == 'random'
-        reconstruction = None if blind else decode(tokens)
+        reconstruction = images if self.residual else None if blind else decode(tokens)
         alpha = self.alpha if self.controller is None else self.controller.alpha(images.device)
         climb = partial(self._climb, objective=objective, mask=mask, alpha=alpha * part, eps=radius)
         if self.variant == 'paper':

@@ -1,6 +1,7 @@
 """Adversarial examples by exchanging the tokens that a first-order estimate says hurt most."""
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -62,6 +63,9 @@ class TokenFlipAttack(Attack):
         temperature: Draws positions and codes at random in place of the largest gains: Gumbel noise
             of this scale, in standard deviations of an image's gains, is added to them. Defaults to
             0.
+        residual: What the tokenizer loses is added again, x + D(z') - D(z): an image of which no
+            token is exchanged is itself, and the first gradient is taken at x. Costs one decoding
+            more. Defaults to False.
         direction: 'gradient', or 'random': g is Gaussian noise and the objective is never asked,
             the control for what the gradient contributes. Defaults to 'gradient'.
         loss_scale: Power of two on the loss in the backward pass, for float16. Defaults to 1024.
@@ -90,6 +94,7 @@ class TokenFlipAttack(Attack):
         neighbors: int = 8,
         steps: int = 1,
         temperature: float = 0.0,
+        residual: bool = False,
         direction: str = 'gradient',
         loss_scale: float = 1024.0,
     ):
@@ -105,6 +110,7 @@ class TokenFlipAttack(Attack):
         self.rate = rate
         self.neighbors = neighbors
         self.temperature = temperature
+        self.residual = residual
         self._table = None
 
     @torch.no_grad()
@@ -115,8 +121,18 @@ class TokenFlipAttack(Attack):
         mask = self._check(images, mask)
         allowed = F.max_pool2d(mask.float(), self.tokenizer.downscale, ceil_mode=True)[:, 0].bool()
         count = (self.rate * allowed.sum(dim=(1, 2))).round()
+
+        def decode(entries: Tensor) -> Tensor:
+            with torch.autocast(images.device.type, enabled=False):
+                decoded = self.tokenizer.decode(entries, tuple(images.shape[2:]))
+            decoded = decoded if lost is None else (decoded + lost).clamp(0, 1)
+            return torch.where(mask, decoded, images)
+
+        lost = None
         with torch.autocast(images.device.type, enabled=False):
             original = tokens = self.tokenizer.tokenize(images)
+        if self.residual:
+            lost = images - decode(self._entries(tokens))
         codebook = self.tokenizer.codebook
         codes = self._neighbors_of(codebook)[tokens]
         moves = codebook[codes] - codebook[tokens].unsqueeze(-2)
@@ -128,7 +144,7 @@ class TokenFlipAttack(Attack):
             if self.direction == 'random':
                 slope = self._random(torch.randn, (*tokens.shape, codebook.shape[1]), tokens.device)
             else:
-                decoded, loss, slope = self._slope(tokens, images, objective, mask)
+                decoded, loss, slope = self._slope(tokens, decode, objective)
                 skipped = skipped | ~loss.isfinite() | ~slope.isfinite().all()
                 if step == 0:
                     reconstruction, before = decoded, loss
@@ -142,7 +158,7 @@ class TokenFlipAttack(Attack):
             free = free & ~chosen
         tokens = torch.where(skipped, original, tokens)
         changed = tokens != original
-        adversarial = self._decode(self._entries(tokens), images, mask)
+        adversarial = decode(self._entries(tokens))
         stats = {
             'attack/token_change': changed.sum() / allowed.sum().clamp(min=1),
             'attack/skipped': skipped.float(),
@@ -156,12 +172,12 @@ class TokenFlipAttack(Attack):
         return AttackResult(adversarial, stats, reconstruction, changed)
 
     def _slope(
-        self, tokens: Tensor, images: Tensor, objective: Objective, mask: Tensor
+        self, tokens: Tensor, decode: Callable[[Tensor], Tensor], objective: Objective
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What the tokens look like, its loss, and the gradient of that by code, (N, h, w, D)."""
         leaf = self._entries(tokens).requires_grad_()
         with torch.enable_grad():
-            decoded = self._decode(leaf, images, mask)
+            decoded = decode(leaf)
             loss = objective(decoded)
             (slope,) = torch.autograd.grad(loss.float() * self.loss_scale, leaf)
         return decoded.detach(), loss.detach().float(), slope.movedim(1, -1) / self.loss_scale
@@ -169,11 +185,6 @@ class TokenFlipAttack(Attack):
     def _entries(self, tokens: Tensor) -> Tensor:
         """Code vectors (N, D, h, w)."""
         return F.embedding(tokens, self.tokenizer.codebook).movedim(-1, 1)
-
-    def _decode(self, entries: Tensor, images: Tensor, mask: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, enabled=False):
-            decoded = self.tokenizer.decode(entries, tuple(images.shape[2:]))
-        return torch.where(mask, decoded, images)
 
     def _neighbors_of(self, codebook: Tensor) -> Tensor:
         """(K, k): of each code the k nearest others."""
