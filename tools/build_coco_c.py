@@ -5,12 +5,12 @@
     python tools/build_coco_c.py --images data/imagenette/val --out data/imagenette_c
     python tools/build_coco_c.py --out data/coco_c --verify
 
-Without --annotations it takes all images of the folder and cuts each to 224 px first, as the
-authors of ImageNet-C did. It writes OUT/<corruption>/<severity>/<file_name>, and
+Without --annotations it takes all images of a folder of class folders and cuts each to 224 px
+first, as the authors of ImageNet-C did. It writes OUT/<corruption>/<severity>/<file_name>, and
 OUT/annotations.json, which names these files. Stop it as you like, by Ctrl-C or kill -9: the same
 command goes on where it was. More corruptions and severities can be added to a tree later. Under
-torchrun or srun each process makes its share of
-the images. The digests are sha256sum's: cd OUT && sha256sum -c --quiet digests/*.sha256
+torchrun or srun each process makes its share of the images. The digests are sha256sum's: cd OUT &&
+sha256sum -c --quiet digests/*.sha256
 
 Exit status: 0 all is there; 1 images could not be read or files are wrong, which are listed; 2 the
 command is wrong; 130 interrupted.

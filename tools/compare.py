@@ -1,10 +1,11 @@
 """Compare methods of training: `python tools/compare.py CONFIG --method plain dat --seeds 0 1 2`.
 
-Trains one detector with every method and seed: for a seed from the same initial weights, on the
-same data in the same order with the same augmentations, on the same schedule. Evaluates each run on
-clean and on corrupted images; writes tables and plots with means over the seeds, and differences
-from the first method that are taken seed by seed. Finished stages are kept: a comparison that was
-interrupted goes on where it stopped. The run of a method and a seed lies in OUT/METHOD/seedN.
+Trains one detector or classifier with every method and seed: for a seed from the same initial
+weights, on the same data in the same order with the same augmentations, on the same schedule.
+Evaluates each run on clean and on corrupted images, or on what --on says; writes tables and plots
+with means over the seeds, and differences from the first method that are taken seed by seed.
+Finished stages are kept: a comparison that was interrupted goes on where it stopped. The run of a
+method and a seed lies in OUT/METHOD/seedN.
 """
 
 import argparse
@@ -58,7 +59,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument(
         'config', nargs='?', default=str(ROOT / 'configs' / 'efficientdet_512.py'),
-        help='config of the plain detector (default: configs/efficientdet_512.py)',
+        help='config of the plain model (default: configs/efficientdet_512.py)',
     )
     parser.add_argument(
         '--method', nargs='+', action='extend', metavar='NAME[=FRAGMENT]',

@@ -15,6 +15,7 @@ from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from mmpretrain.engine import VisualizationHook  # noqa: E402
 
+from projects.dat.evaluation.model_classes import is_classifier  # noqa: E402
 from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.runtime import cli  # noqa: E402
 from projects.dat.runtime.disk import writing_to  # noqa: E402
@@ -43,7 +44,7 @@ def main() -> None:
         raise UserError(f'--out writes a pickle, but got {args.out}: name a .pkl file')
     cfg = cli.load_config(args)
     cfg.load_from = args.checkpoint
-    classifies = cfg.get('default_scope') == 'mmpretrain'
+    classifies = is_classifier(cfg)
     if args.show_dir and not classifies:
         hook = dict(type='DetVisualizationHook', draw=True, test_out_dir=args.show_dir)
         cfg.merge_from_dict({'default_hooks.visualization': hook})

@@ -44,6 +44,7 @@ from projects.dat.evaluation.test_sets import (  # noqa: E402
 )
 from projects.dat.runtime.disk import writing_to  # noqa: E402
 from projects.dat.runtime import cli  # noqa: E402
+from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.tokenizer import DEFAULT_TOKENIZER  # noqa: E402
 
 
@@ -152,6 +153,8 @@ def main() -> None:
 
 def evaluate_sets(cfg: Config, args: argparse.Namespace, out: str) -> None:
     """Evaluate the sets that the arguments ask for, and print the tables."""
+    if not cfg.get('test_dataloader'):
+        raise UserError(f'expected a test_dataloader in {args.config}, found none: add one')
     chosen = choose_sets(cfg, args.on, options_of(args))  # first: it looks into their folders
     cli.check_once(with_own_images(cfg, chosen), 'test')
     trials = trials_of(cfg, chosen)

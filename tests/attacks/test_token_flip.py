@@ -179,8 +179,11 @@ def test_the_objective_runs_in_the_callers_autocast(tokenizer, images, objective
         seen.append(torch.is_autocast_enabled('cpu'))
         return objective(x)
 
+    tokens = flip(tokenizer, images, objective, rate=0.2).changed
     with torch.autocast('cpu', torch.bfloat16):
         flip(tokenizer, images, watched)
+        # Sums of products, which no autocast touches: all is as without it.
+        assert torch.equal(flip(tokenizer, images, objective, rate=0.2).changed, tokens)
     assert seen == [True]
 
 

@@ -157,9 +157,13 @@ def test_a_batch_without_finite_loss_is_told(classifier, batch, monkeypatch, cap
     MMLogger.get_current_instance().addHandler(caplog.handler)
     with monkeypatch.context() as patch:
         patch.setattr(type(classifier), 'forward', infinite)
-        with torch.no_grad(), under_attack(classifier, PixelAttack('Linf', EPS, EPS, 1), 'loss', 0,
-                                           ()):
+        attack = PixelAttack('Linf', EPS, EPS, 1)
+        with torch.no_grad(), under_attack(classifier, attack, 'loss', 0, ()) as adversary:
             data = classifier.data_preprocessor(copy.deepcopy(batch))
+            patch.undo()
+            classifier.data_preprocessor(copy.deepcopy(batch))
+    means = adversary.means()
+    assert means['attack/skipped'] == 0.5 and means['attack/rise'] > 0
     assert torch.equal(data['inputs'], expected)
     MMLogger.get_current_instance().removeHandler(caplog.handler)
     assert '1 batches were not attacked' in caplog.text

@@ -117,7 +117,7 @@ def samples(trial):
 def test_on_the_fly_equals_a_tree(case):
     cfg, tree = case
     fly = ImageNetC(CELLS, None, 3, 'rgb').trials(cfg)
-    read = ImageNetC(CELLS, str(tree), 0, 'rgb').trials(cfg)
+    read = ImageNetC(CELLS, str(tree), None, 'rgb').trials(cfg)
     assert list(fly) == list(read) == CELLS
     clean = samples(fly[CLEAN])
     assert [label for _, label in clean.values()] == [0, 0, 1, 1, 2, 2]
@@ -133,14 +133,46 @@ def test_on_the_fly_equals_a_tree(case):
                            samples(fly['frost', 4])['cat/0.png'][0])
 
 
-def test_labels_of_a_tree_are_the_models_not_the_folders_place(case, tmp_path):
+@pytest.mark.parametrize('manifest', [True, False])
+@pytest.mark.parametrize(
+    'spoil',
+    [
+        lambda folder: shutil.rmtree(folder / 'cat'),
+        lambda folder: (folder / 'cat/0.png').unlink(),
+        lambda folder: shutil.copy(folder / 'cat/0.png', folder / 'cat/7.png'),
+    ],
+)
+def test_a_tree_has_the_images_of_the_config(case, tmp_path, spoil, manifest):
+    """Of the authors', without a manifest, the class folders alone are looked at."""
     cfg, tree = case
-    shutil.copytree(tree, tmp_path / 'tree')
-    shutil.rmtree(tmp_path / 'tree/frost/4/cat')
-    found = samples(ImageNetC(CELLS, str(tmp_path / 'tree'), 0, 'rgb').trials(cfg)['frost', 4])
-    assert {name: label for name, (_, label) in found.items()} == {
-        'dog/0.png': 1, 'dog/1.png': 1, 'owl/0.png': 2, 'owl/1.png': 2,
-    }
+    tree = shutil.copytree(tree, tmp_path / 'tree')
+    spoil(tree / 'frost/4')
+    if not manifest:
+        (tree / 'manifest.json').unlink()
+    read = ImageNetC(CELLS, str(tree), None, None)
+    if manifest or not (tree / 'frost/4/cat').exists():
+        with pytest.raises(UserError, match=r'frost/4 what .* [12] such as cat'):
+            read.trials(cfg)
+    else:
+        assert read.trials(cfg).keys() == set(CELLS)
+
+
+@pytest.mark.parametrize(
+    'asked, manifest, message',
+    [
+        ((7, None), {}, 'was built with the seed 3, but 7 is asked for'),
+        ((None, 'bgr'), {}, 'was built with the channel order rgb, but bgr'),
+        ((None, None), dict(crop=None), 'has whole images'),
+        ((0, None), None, 'leave --seed and --channel-order out'),
+    ],
+)
+def test_trees_that_are_built_otherwise(case, tmp_path, asked, manifest, message):
+    tree = shutil.copytree(case[1], tmp_path / 'tree')
+    file = tree / 'manifest.json'
+    content = json.loads(file.read_text())
+    file.unlink() if manifest is None else file.write_text(json.dumps(content | manifest))
+    with pytest.raises(UserError, match=message):
+        ImageNetC(CELLS, str(tree), *asked)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +189,7 @@ def test_trees_that_do_not_fit(case, cell, change, message):
     cfg, tree = Config(case[0].to_dict()), case[1]
     change(cfg)
     with pytest.raises(UserError, match=message):
-        ImageNetC([cell], str(tree), 0, 'rgb').trials(cfg)
+        ImageNetC([cell], str(tree), None, None).trials(cfg)
 
 
 def test_images_must_be_read_from_files(case):
@@ -174,5 +206,5 @@ def test_what_the_figures_depend_on(case, tmp_path):
     assert (fly['seed'], fly['channel_order'], fly['format']) == (3, 'rgb', 'png')
     shutil.copytree(tree, tmp_path / 'theirs')
     (tmp_path / 'theirs/manifest.json').unlink()
-    theirs = ImageNetC(CELLS, str(tmp_path / 'theirs'), 3, 'rgb').data(cfg)['imagenet_c']
+    theirs = ImageNetC(CELLS, str(tmp_path / 'theirs'), None, None).data(cfg)['imagenet_c']
     assert theirs == dict(images_sha256=fly['images_sha256'], format='as distributed')

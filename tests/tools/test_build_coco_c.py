@@ -213,7 +213,7 @@ def test_mistakes(source, whole, tmp_path, arguments, tokens):
 
 @pytest.mark.parametrize(
     'folder, message',
-    [('none', 'the image folder .*none does not exist'), ('.', r'has no images \(\.bmp, ')],
+    [('none', 'the image folder .*none does not exist'), ('.', r'has no images \(\.jpg, ')],
 )
 def test_a_folder_that_holds_no_images(tmp_path, folder, message):
     tool = [sys.executable, '-W', 'ignore', TOOL]

@@ -166,6 +166,7 @@ def copied(sets, tmp_path, name):
          "has a folder such as 'n1', which is no class"),
         ('imagenet_a', 'imagenet-a', lambda x: next((x / WNIDS[5]).iterdir()).unlink(),
          f'images .*in every class folder of .*, found none in {WNIDS[5]}'),
+        ('imagenet_r', 'imagenet-a', lambda x: None, 'write imagenet_a=.*, or rename it'),
         ('imagenet_sketch', 'imagenet-a', lambda x: None,
          r'expected 1000 class folders in .*, found 200: .*HaohanWang/ImageNet-Sketch'),
         ('imagenet_v2', 'imagenet-a', lambda x: None,

@@ -55,8 +55,8 @@ class DiscreteAttack(Ascent):
 
     The tokenizer runs outside autocast and owns its precision; the objective runs in the caller's
     autocast. Nothing waits for the device. A batch whose loss or gradient is not finite becomes its
-    reconstruction Q(x), with ``attack/skipped`` 1. The objective's effects on the model are not the
-    attack's concern: see :func:`isolate`.
+    reconstruction Q(x), or x with ``residual``, with ``attack/skipped`` 1. The objective's effects
+    on the model are not the attack's concern: see :func:`isolate`.
 
     Norm: L2, Linf or raw (alpha * g, the paper's formula as printed). The normalised L2 step is the
     released code's and the default.

@@ -47,9 +47,9 @@ class TokenFlipAttack(Attack):
 
     Cost: ``steps`` objective calls. Tokenizer passes: one encoding, ``steps`` + 1 decodings,
     ``steps`` of them with their backward pass; the first call makes a table of neighbors. Nothing
-    waits for the device. The decoder runs outside autocast, the objective in the caller's. An image
-    batch whose loss or gradient is not finite becomes its reconstruction Q(x), with
-    ``attack/skipped`` 1.
+    waits for the device. The decoder runs outside autocast, the objective in the caller's. A batch
+    whose loss or gradient is not finite becomes its reconstruction Q(x), or x with ``residual``,
+    with ``attack/skipped`` 1.
 
     Args:
         tokenizer: See :class:`TransparentTokenizer`.
@@ -148,8 +148,9 @@ class TokenFlipAttack(Attack):
                 skipped = skipped | ~loss.isfinite() | ~slope.isfinite().all()
                 if step == 0:
                     reconstruction, before = decoded, loss
-            # Positions that are still free have their original tokens.
-            gains = torch.einsum('nhwkd,nhwd->nhwk', moves, slope)
+            # Positions that are still free have their original tokens. Not a matrix product, which
+            # the caller's autocast would compute in few digits.
+            gains = (moves * slope.unsqueeze(-2)).sum(dim=-1)
             best, which = self._perturbed(gains).max(dim=-1, keepdim=True)
             until = [(count * (step + part) / self.steps).round() for part in (0, 1)]
             chosen = _largest(best.squeeze(-1), free, until[1] - until[0])

@@ -130,14 +130,16 @@ class EvaluationAdversary(Adversary):
 
     Attributes:
         skipped: How many batches were not attacked, a 0-d tensor on the device once there are any.
-        totals: Sums over images of the attack's other stats, 0-d tensors on the device.
-        count: How many images there were.
+        totals: Sums over attacked images of the attack's other stats, 0-d tensors on the device.
+        attacked: How many images were attacked, a 0-d tensor on the device.
+        images: How many images there were.
     """
 
     seed: int = 0
     skipped: Tensor | int = 0
     totals: dict[str, Tensor] = field(default_factory=dict)
-    count: int = 0
+    attacked: Tensor | int = 0
+    images: int = 0
 
     def __post_init__(self):
         super().__post_init__()
@@ -152,15 +154,20 @@ class EvaluationAdversary(Adversary):
         self.attack.seed(self.batch_seed)
         self.measure = True
         result = super().__call__(images, mask, to_inputs, data_samples)
-        self.skipped += result.stats['attack/skipped']
+        skipped = result.stats['attack/skipped']
+        self.skipped += skipped
+        self.images += len(images)
+        self.attacked += len(images) * (1 - skipped)
         for name in result.stats.keys() - {'attack/skipped'}:
-            self.totals[name] = self.totals.get(name, 0) + len(images) * result.stats[name]
-        self.count += len(images)
+            # The loss of a batch that was not attacked need not be finite.
+            value = torch.where(skipped.bool(), 0, result.stats[name])
+            self.totals[name] = self.totals.get(name, 0) + len(images) * value
         return result
 
     def means(self) -> dict[str, Tensor]:
-        """Means over the images of the attack's stats: how strong it was."""
-        return {name: total / self.count for name, total in sorted(self.totals.items())}
+        """Means over the attacked images of the attack's stats, and the share of the others."""
+        means = {name: total / self.attacked for name, total in sorted(self.totals.items())}
+        return means | {'attack/skipped': 1 - self.attacked / self.images}
 
     def compute_losses(self, inputs: Tensor, data_samples: list) -> dict:
         """The losses of the model as it predicts.

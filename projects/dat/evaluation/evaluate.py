@@ -176,8 +176,9 @@ def _quiet(runner: Runner, everything: bool) -> Iterator[None]:
 
 
 def _fractions(metrics: Metrics) -> Metrics:
-    """MMPretrain's accuracies are in per cent; a result has fractions, as MMDetection's AP is."""
-    return {k: v / 100 if k.startswith('accuracy/') else v for k, v in metrics.items()}
+    """MMPretrain's metrics are in per cent; a result has fractions, as MMDetection's AP is."""
+    percent = ('accuracy/', 'single-label/')
+    return {k: v / 100 if k.startswith(percent) else v for k, v in metrics.items()}
 
 
 def _with_metric(metrics: Metrics, result: Result, runner: Runner) -> Metrics:

@@ -1,13 +1,14 @@
 """ImageNet-C (arXiv:1903.12261): corrupted images of 224 px, from a tree or made on the fly."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from mmengine.config import Config
 
 from projects.dat.corruptions.coco_c.tree import (
     MANIFEST,
     cell_folder,
+    check_options,
     describe,
     make_manifest,
     read_manifest,
@@ -18,10 +19,10 @@ from projects.dat.runtime.config import leaf_datasets, type_name
 from projects.dat.runtime.errors import UserError
 
 from .evaluate import Trial
-from .labelled_images import read_labelled
+from .labelled_images import labelled_files, read_labelled
 from .model_classes import labels_of, model_classes
 from .results import CLEAN, Cell
-from .test_images import clean_loader, images_sha256
+from .test_images import build_datasets, clean_loader, images_sha256
 
 PLACE = 'https://zenodo.org/records/2235448 with its archives unpacked side by side'
 
@@ -61,27 +62,46 @@ class ImageNetC:
             as ``tools/build_coco_c.py`` builds it; None to corrupt the config's test images in the
             loader's workers, cut to 224 px before that. The authors' images are JPEG files of
             quality 85, so figures on the fly are close to theirs, not the same.
-        seed: Of corruptions on the fly.
-        channel_order: 'rgb', as ImageNet-C was made, or 'bgr'.
+        seed: Of corruptions; None for 0, or what the tree was built with.
+        channel_order: 'rgb', as ImageNet-C was made, or 'bgr'; None for 'rgb', or what the tree was
+            built with.
+
+    Raises:
+        UserError: The tree was built with something else than is asked for, or of whole images.
     """
 
     name = 'imagenet_c'
 
     def __init__(
-        self, cells: Sequence[Cell], root: str | None, seed: int, channel_order: str
+        self, cells: Sequence[Cell], root: str | None, seed: int | None, channel_order: str | None
     ) -> None:
         self.cells = cells
         self.root = root and Path(root)
-        self.seed = seed
-        self.channel_order = channel_order
+        self.seed = seed or 0
+        self.channel_order = channel_order or 'rgb'
+        # The authors' trees have no manifest.
+        self.manifest = None
+        if self.root and (self.root / MANIFEST).exists():
+            self.manifest = read_manifest(self.root)
+            check_options(root, self.manifest, seed, channel_order)
+            if self.manifest['crop'] != SIDE:
+                raise UserError(
+                    f'{root} has whole images, and ImageNet-C is of crops of {SIDE} px: build it '
+                    'without --annotations'
+                )
+        elif self.root and (seed, channel_order) != (None, None):
+            raise UserError(
+                f'{root} is corrupted already, with a seed and an order of channels of its '
+                "authors': leave --seed and --channel-order out"
+            )
 
     def data(self, cfg: Config) -> dict[str, dict[str, str | int]]:
         """What the figures depend on besides model and metric, for their identity."""
         facts = dict(images_sha256=images_sha256(cfg))
         if self.root is None:
             facts |= describe(make_manifest('', self.seed, self.channel_order, 'png', None))
-        elif (self.root / MANIFEST).exists():
-            facts |= describe(read_manifest(self.root))
+        elif self.manifest:
+            facts |= describe(self.manifest)
         else:
             facts |= dict(format='as distributed')
         return {self.name: facts}
@@ -93,11 +113,12 @@ class ImageNetC:
             UserError: The tree lacks something, or the test pipeline is unfit.
         """
         classes = self.root and model_classes(cfg)
+        wanted = images_of_dataset(cfg) if self.manifest else None
         trials = {}
         for cell in self.cells:
             loader = clean_loader(cfg)
             if cell != CLEAN and self.root:
-                self._read_tree(loader, classes, *cell)
+                self._read_tree(loader, classes, wanted, *cell)
             elif cell != CLEAN:
                 self._corrupt(loader, *cell)
             trials[cell] = Trial(loader)
@@ -120,7 +141,8 @@ class ImageNetC:
             ]
 
     def _read_tree(
-        self, loader: dict, classes: tuple[str, ...], corruption: str, severity: int
+        self, loader: dict, classes: tuple[str, ...], wanted: set[str] | None, corruption: str,
+        severity: int,
     ) -> None:
         folder = self.root / cell_folder(corruption, severity)
         if not folder.is_dir():
@@ -128,4 +150,24 @@ class ImageNetC:
                 f'{self.root} has no folder {cell_folder(corruption, severity)}: give a tree of '
                 f'ImageNet-C, {PLACE}, or choose --corruptions and --severities that it has'
             )
-        read_labelled(loader, folder, labels_of(folder, classes), pipeline_for_crops)
+        labels = labels_of(folder, classes)
+        missing = set(classes) - labels.keys()
+        if wanted is not None:
+            found = labelled_files(folder, labels)
+            missing = wanted ^ {PurePath(name).with_suffix('').as_posix() for name, _ in found}
+        if missing:
+            raise UserError(
+                f"expected in {folder} what the config's test data has, but {len(missing)} such as "
+                f'{min(missing)} are in one of the two alone: build the tree of that data to its '
+                'end, or unpack all of it'
+            )
+        read_labelled(loader, folder, labels, pipeline_for_crops)
+
+
+def images_of_dataset(cfg: Config) -> set[str]:
+    """Class folder and name, without its ending, of every test image of a config."""
+    paths = [
+        PurePath(dataset.get_data_info(i)['img_path'])
+        for dataset in build_datasets(cfg) for i in range(len(dataset))
+    ]
+    return {f'{path.parent.name}/{path.stem}' for path in paths}

@@ -12,11 +12,12 @@ from mmpretrain.evaluation import Accuracy
 from projects.dat.runtime.annotations import check_name, some
 from projects.dat.runtime.config import metrics_of, type_name
 from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.images import IMAGE_ENDINGS
 
 from .evaluate import Trial
 from .imagenet_c import pipeline_for_crops
-from .labelled_images import ENDINGS, images_of, labelled_sha256, read_labelled
-from .model_classes import WNIDS, has_imagenet_classes, labels_of, model_classes
+from .labelled_images import images_of, labelled_sha256, read_labelled
+from .model_classes import WNIDS, folders_of, has_imagenet_classes, labels_of, model_classes
 from .results import Cell
 from .test_images import clean_loader
 
@@ -100,7 +101,7 @@ class ClassFolders(ImageSet):
             raise UserError(
                 f'the folder {root} does not exist: give {name} a folder with class folders'
             )
-        _check_images(self.root, sorted(x.name for x in self.root.iterdir() if x.is_dir()))
+        _check_images(self.root, folders_of(self.root))
 
     def labels(self, cfg: Config) -> dict[str, int]:
         """The model's labels by class folder."""
@@ -177,6 +178,9 @@ class ImageNetSet(ImageSet):
                 f'expected {layout.classes} class folders in {self.root}, found '
                 f'{len(self.found)}: {cure}'
             )
+        other = Path(root).name.lower().replace('-', '_')
+        if other in LAYOUTS and other != name:  # sets of as many classes look alike
+            raise UserError(f'{root} is called as {other} is: write {other}={root}, or rename it')
         _check_images(self.root, self.found)
 
     def labels(self, cfg: Config) -> dict[str, int]:
@@ -254,8 +258,8 @@ def _check_images(root: Path, folders: Sequence[str]) -> None:
     empty = [name for name in folders if not images_of(root, name)]
     if empty:
         raise UserError(
-            f'expected images ({", ".join(ENDINGS)}) in every class folder of {root}, found none '
-            f'in {some(empty, 3)}: put them there, or remove the folder if there shall be none'
+            f'expected images ({", ".join(IMAGE_ENDINGS)}) in every class folder of {root}, found '
+            f'none in {some(empty, 3)}: put them there, or remove the folder if there shall be none'
         )
 
 

@@ -9,8 +9,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
 from projects.dat.runtime.config import leaf_datasets
-
-ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.webp')
+from projects.dat.runtime.images import IMAGE_ENDINGS
 
 
 @DATASETS.register_module()
@@ -79,5 +78,5 @@ def images_of(root: str | Path, place: str) -> list[str]:
         os.path.relpath(os.path.join(folder, file), root)
         for folder, _, files in os.walk(top)
         for file in files
-        if file.lower().endswith(ENDINGS)
+        if file.lower().endswith(IMAGE_ENDINGS)
     )

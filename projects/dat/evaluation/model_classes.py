@@ -64,7 +64,7 @@ def labels_of(
     root = Path(root)
     if not root.is_dir():
         raise UserError(f'the folder {root} does not exist: {cure}')
-    folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
+    folders = folders_of(root)
     if not folders:
         raise UserError(f'expected a folder for each class in {root}, found none: {cure}')
     labels = {name: label for label, name in enumerate(classes)}
@@ -77,3 +77,11 @@ def labels_of(
             'others'
         )
     return {name: labels[name] for name in folders}
+
+
+def folders_of(root: Path) -> list[str]:
+    """Sorted names of the folders in ``root``, but for hidden ones, as MMPretrain finds them."""
+    return sorted(
+        entry.name for entry in root.iterdir()
+        if entry.is_dir() and not entry.name.startswith('.')
+    )

@@ -79,7 +79,8 @@ def coco_c(result: Result) -> dict[str, float | None]:
     found |= _groups(result)
     if (mean := mean_of(('coco_o', domain) for domain in DOMAINS)(result)) is not None:
         found['COCO-O'] = mean
-        found['effective robustness'] = None if clean is None else mean - TREND * clean
+        if result.identity.metric == 'coco/bbox_mAP':  # what the trend is of
+            found['effective robustness'] = None if clean is None else mean - TREND * clean
     return found
 
 
@@ -94,7 +95,8 @@ def imagenet_c(result: Result) -> dict[str, float | None]:
         cells is.
     """
     found = _means(result, 'mean corrupted', True)
-    if 'mean corrupted' in found:
+    # AlexNet's errors are of the first guess.
+    if 'mean corrupted' in found and result.identity.metric == 'accuracy/top1':
         clean = found['clean']
         errors = {
             name: 1 - mean_of(product([name], SEVERITIES))(result) for name in BENCHMARK

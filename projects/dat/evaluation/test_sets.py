@@ -1,6 +1,7 @@
 """The test sets that have names, chosen for a config by what a command line says."""
 
 import copy
+import hashlib
 import os
 import os.path as osp
 from collections.abc import Iterable, Sequence
@@ -16,11 +17,12 @@ from projects.dat.attacks import (
     TokenChangeController,
     TokenFlipAttack,
 )
+from projects.dat.corruptions.coco_c.tree import check_options
 from projects.dat.corruptions.names import CORRUPTIONS, SEVERITIES, expand
 from projects.dat.runtime.arguments import nearest
 from projects.dat.runtime.config import metrics_of, type_name
 from projects.dat.runtime.errors import UserError
-from projects.dat.tokenizer import DEFAULT_TOKENIZER, load_tokenizer
+from projects.dat.tokenizer import DEFAULT_TOKENIZER, Tokenizer, load_tokenizer
 
 from .attacked import Attacked
 from .coco_c import OnTheFly, Tree, cells_of
@@ -129,8 +131,9 @@ def _choose(name: str, path: str, classifier: bool, options: Options) -> TestSet
     if name == 'coco_o':
         return CocoO(path)
     if name == 'imagenet_c':
-        order = options.channel_order or 'rgb'
-        return ImageNetC(cells, path or None, options.corruption_seed or 0, order)
+        return ImageNetC(
+            cells, path or None, options.corruption_seed, options.channel_order
+        )
     if name in (*LAYOUTS, 'damagenet') and not path:
         source = DAmageNet.SOURCE if name == 'damagenet' else LAYOUTS[name].source
         raise UserError(
@@ -170,14 +173,7 @@ def _coco_c(cells: list, root: str | None, options: Options) -> OnTheFly | Tree:
     if root is None:
         return OnTheFly(cells, options.corruption_seed or 0, options.channel_order or 'bgr')
     tree = Tree(cells, root)
-    wanted = dict(seed=options.corruption_seed, channel_order=options.channel_order)
-    for name, asked in wanted.items():
-        built = tree.manifest[name]
-        if asked not in (None, built):
-            raise UserError(
-                f'{root} was built with the {name.replace("_", " ")} {built}, but {asked} is asked '
-                'for: leave that option out, or build another tree'
-            )
+    check_options(root, tree.manifest, options.corruption_seed, options.channel_order)
     return tree
 
 
@@ -199,8 +195,8 @@ def _attacked(name: str, options: Options) -> Attacked:
                 options.norm, _value(eps), alpha, options.steps, random_start=1.0
             )
     else:
-        facts = dict(tokenizer=str(options.tokenizer))
         tokenizer = load_tokenizer(options.tokenizer)
+        facts = dict(tokenizer_sha256=_weights_sha256(tokenizer))
         attacks = {}
         for share in options.token_change if name != 'reconstruction' else [0]:
             if name == 'dat_flip':
@@ -216,11 +212,18 @@ def _attacked(name: str, options: Options) -> Attacked:
     return Attacked(name, attacks, options.losses, options.corruption_seed or 0, facts)
 
 
+def _weights_sha256(tokenizer: Tokenizer) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(tokenizer.network.state_dict().items()):
+        digest.update(name.encode() + value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _value(text: str) -> float:
     """Of a number that may be written as a fraction, such as 4/255."""
     try:
         return float(Fraction(text))
-    except (ValueError, ZeroDivisionError):
+    except (OverflowError, ValueError, ZeroDivisionError):
         raise UserError(f'expected a number such as 0.5 or 4/255, found {text!r}') from None
 
 

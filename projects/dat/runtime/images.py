@@ -9,6 +9,9 @@ from PIL import Image
 
 from projects.dat.runtime.errors import UserError
 
+IMAGE_ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
+"""What counts as an image in a folder, as for MMPretrain's CustomDataset."""
+
 
 def read_image(
     path: str,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from projects.dat.attacks import AttackResult, isolate
+from projects.dat.attacks import AttackResult, DetAdvPropAttack, isolate
 from projects.dat.attacks.base import Attack
 from projects.dat.runtime.errors import UserError
 
@@ -95,7 +95,9 @@ class Adversary:
                 with torch.no_grad():
                     after = objective(result.images).float()
                 result.stats['attack/objective_after'] = after
-                if (before := result.stats.get('attack/objective_before')) is not None:
+                before = result.stats.get('attack/objective_before')
+                # Det-AdvProp's attack sums losses of its own choice.
+                if before is not None and not isinstance(self.attack, DetAdvPropAttack):
                     result.stats['attack/rise'] = after - before
         self.stats = result.stats
         if self.keep_result:

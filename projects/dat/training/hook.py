@@ -39,8 +39,7 @@ class AdversarialTrainingHook(Hook):
     Args:
         attack (dict): Config of ``DiscreteAttack`` (without tokenizer; its ``controller`` may be a
             dict of arguments), ``TokenFlipAttack``, ``PixelAttack`` or ``DetAdvPropAttack``.
-            Defaults to
-            dict(type='DiscreteAttack').
+            Defaults to dict(type='DiscreteAttack').
         tokenizer (str | dict | None): What ``load_tokenizer`` takes: a name, a path, or a dict of
             its arguments; None for attacks without one. Defaults to the bundled tokenizer.
         losses (str): See :class:`Adversary`. Defaults to 'loss', all losses.

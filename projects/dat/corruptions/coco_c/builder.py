@@ -84,6 +84,11 @@ def build(
         )
     # Those that are missing fail one by one.
     missing_images(source.content, annotations or images, images)
+    if Path(images).resolve() in Path(out).resolve().parents and annotations is None:
+        raise UserError(
+            f'{out} lies in {images}, whose images would include those of the tree from now on: '
+            'name another folder with --out'
+        )
     crop = SIDE if annotations is None else None
     manifest = tree.make_manifest(source.sha256, seed, channel_order, image_format, quality, crop)
     tree.check_manifest(out, manifest)

@@ -107,8 +107,10 @@ class CellWorker:
 
     def _load(self, image: SourceImage) -> dict:
         path = os.path.join(self.images, image.file_name)
-        loaded = dict(img=read_image(path), img_path=path, img_id=image.image_id)
-        return loaded if self.manifest['crop'] is None else CropForImageNetC()(loaded)
+        loaded = dict(img=read_image(path), img_path=path)
+        if self.manifest['crop'] is None:
+            return dict(loaded, img_id=image.image_id)
+        return CropForImageNetC()(loaded)  # known by its path, as in classification's loader
 
     def _make(self, loaded: dict, cell: Cell) -> bytes:
         order, kind = self.manifest['channel_order'], self.manifest['format']

@@ -20,6 +20,7 @@ import scipy
 from projects.dat.runtime.annotations import read_annotations
 from projects.dat.runtime.errors import UserError
 from projects.dat.runtime.files import writing
+from projects.dat.runtime.images import IMAGE_ENDINGS
 
 from ..crop import SIDE
 from ..names import CHANNEL_ORDERS
@@ -30,8 +31,6 @@ ANNOTATIONS = 'annotations.json'
 DIGESTS = 'digests'
 SCRATCH = '.building'
 ENDINGS = {'png': '.png', 'jpeg': '.jpg'}
-READABLE = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
-"""Of the images of a folder without an annotation file."""
 
 Cell = tuple[str, int]
 """A corruption and a severity."""
@@ -107,9 +106,16 @@ def read_source(file: str | Path, image_format: str) -> Source:
 
 
 def _list_folder(folder: str | Path) -> dict:
-    names = sorted(n for n in list_files(folder) if n.lower().endswith(READABLE))
+    names = sorted(n for n in list_files(folder) if n.lower().endswith(IMAGE_ENDINGS))
     if not names:
-        raise UserError(f'{folder} has no images ({", ".join(READABLE)}): name the folder of some')
+        raise UserError(
+            f'{folder} has no images ({", ".join(IMAGE_ENDINGS)}): name the folder of some'
+        )
+    if flat := [name for name in names if os.sep not in name]:
+        raise UserError(
+            f'expected images in class folders, found {flat[0]} in {folder} itself: name the '
+            'folder that holds the class folders, or give --annotations'
+        )
     return dict(images=[dict(id=name, file_name=name) for name in names])
 
 
@@ -173,6 +179,23 @@ def describe(manifest: dict) -> dict[str, str | int]:
     )
 
 
+def check_options(
+    root: str | Path, manifest: dict, seed: int | None, channel_order: str | None
+) -> None:
+    """Check that a tree was built with what is asked for; None asks for nothing.
+
+    Raises:
+        UserError: It was built with something else.
+    """
+    for name, asked in dict(seed=seed, channel_order=channel_order).items():
+        built = manifest[name]
+        if asked not in (None, built):
+            raise UserError(
+                f'{root} was built with the {name.replace("_", " ")} {built}, but {asked} is asked '
+                'for: leave that option out, or build another tree'
+            )
+
+
 def read_manifest(root: str | Path) -> dict:
     """Read the manifest of the tree at ``root``, as :func:`make_manifest` gives it.
 
@@ -229,7 +252,7 @@ def check_manifest(root: str | Path, wanted: dict) -> bool:
 
 def _describe(key: str, value: object, other: object) -> str:
     if key == 'annotations_sha256':
-        return f'an annotation file of digest {value[:12]}...'
+        return f'images or an annotation file of digest {value[:12]}...'
     if key == 'packages':
         return ', '.join(f'{name} {v}' for name, v in value.items() if v != other.get(name))
     return f'{key.replace("_", " ")} {value}'
