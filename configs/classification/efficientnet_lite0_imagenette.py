@@ -2,7 +2,7 @@
 # classes at 160 px: small enough to compare methods of training on a CPU.
 #
 # Reproduces: nothing published.
-# Cost: 1.3 seconds for a batch of 32 on one core of an EPYC; 6 minutes with 2,200 training images.
+# Cost: 0.2 G multiply-adds per image forward, 4 epochs.
 # Expected: 95 % top-1 with these and 400 images for validation, one seed.
 _base_ = [
     '../_base_/models/efficientnet_lite0.py',

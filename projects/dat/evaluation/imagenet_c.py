@@ -22,7 +22,7 @@ from .evaluate import Trial
 from .labelled_images import labelled_files, read_labelled
 from .model_classes import labels_of, model_classes
 from .results import CLEAN, Cell
-from .test_images import build_datasets, clean_loader, images_sha256
+from .test_images import clean_loader, image_names, images_sha256
 
 PLACE = 'https://zenodo.org/records/2235448 with its archives unpacked side by side'
 
@@ -113,7 +113,7 @@ class ImageNetC:
             UserError: The tree lacks something, or the test pipeline is unfit.
         """
         classes = self.root and model_classes(cfg)
-        wanted = images_of_dataset(cfg) if self.manifest else None
+        wanted = image_names(cfg) if self.manifest else None
         trials = {}
         for cell in self.cells:
             loader = clean_loader(cfg)
@@ -162,12 +162,3 @@ class ImageNetC:
                 'end, or unpack all of it'
             )
         read_labelled(loader, folder, labels, pipeline_for_crops)
-
-
-def images_of_dataset(cfg: Config) -> set[str]:
-    """Class folder and name, without its ending, of every test image of a config."""
-    paths = [
-        PurePath(dataset.get_data_info(i)['img_path'])
-        for dataset in build_datasets(cfg) for i in range(len(dataset))
-    ]
-    return {f'{path.parent.name}/{path.stem}' for path in paths}

@@ -1,5 +1,6 @@
 """Test sets of a classifier with images of their own: ImageNet-A, -R, -V2, -Sketch and others."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class MaskedAccuracy(Accuracy):
         return super().compute_metrics(masked)
 
 
-class ImageSet:
+class ImageSet(ABC):
     """One cell of images that are not the config's test images.
 
     Args:
@@ -60,9 +61,9 @@ class ImageSet:
         self.root = Path(root)
         self.crops = crops
 
+    @abstractmethod
     def labels(self, cfg: Config) -> dict[str, int]:
         """The model's labels by folder or image file."""
-        raise NotImplementedError
 
     def evaluator(self, cfg: Config) -> list[dict] | None:
         """Config of the evaluator, None for the config's own."""

@@ -2,7 +2,8 @@
 
 import copy
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import PurePath
 
 import mmengine.fileio as fileio
 from mmengine.config import Config
@@ -39,17 +40,28 @@ def images_sha256(cfg: Config) -> str:
     if all(dataset.get('ann_file') for dataset in datasets):
         return annotations_sha256(datasets)
     digest = hashlib.sha256()
-    for dataset in build_datasets(cfg):
-        for i in range(len(dataset)):
-            info = dataset.get_data_info(i)
-            digest.update(f'{image_key(info)} {info.get("gt_label")}\n'.encode())
+    for info in _listing(cfg):
+        digest.update(f'{image_key(info)} {info.get("gt_label")}\n'.encode())
     return digest.hexdigest()
+
+
+def image_names(cfg: Config) -> set[str]:
+    """Class folder and name, without its ending, of every test image."""
+    paths = [PurePath(info['img_path']) for info in _listing(cfg)]
+    return {f'{path.parent.name}/{path.stem}' for path in paths}
 
 
 def build_datasets(cfg: Config) -> list[BaseDataset]:
     """The built data sets of the test loader, inside all wrappers."""
     with DATASETS.switch_scope_and_registry(cfg.get('default_scope', 'mmdet')) as registry:
         return [registry.build(dataset) for _, dataset in datasets_of(cfg)]
+
+
+def _listing(cfg: Config) -> Iterator[dict]:
+    """What the data sets say of each image."""
+    for dataset in build_datasets(cfg):
+        for i in range(len(dataset)):
+            yield dataset.get_data_info(i)
 
 
 def annotations_sha256(datasets: Iterable[dict]) -> str:
