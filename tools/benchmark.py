@@ -1,8 +1,9 @@
 """Measure what adversarial training costs: `python tools/benchmark.py`.
 
-Prints a table of training steps, in plain steps, and writes it to --out with all samples as JSON,
-anew after every round. 'published' among the tokenizers is the published one's layout with random
-weights: the cost does not depend on them.
+Prints a table of training steps of a detector or classifier, in plain steps, and writes it to --out
+with all samples as JSON, anew after every round; tools/compare.py --costs takes that file.
+'published' among the tokenizers is the published one's layout with random weights: the cost does
+not depend on them.
 """
 
 import argparse
@@ -20,10 +21,12 @@ from mmengine.logging import MMLogger  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from projects.dat.evaluation import benchmark  # noqa: E402
+from projects.dat.evaluation.model_classes import is_classifier  # noqa: E402
 from projects.dat.evaluation.tables import to_markdown, to_terminal  # noqa: E402
 from projects.dat.runtime import cli  # noqa: E402
 from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.runtime.files import replacing  # noqa: E402
+from projects.dat.runtime.methods import methods_of  # noqa: E402
 
 SEED = 0
 STRIDE = 128  # which the coarsest maps of all detectors divide
@@ -33,7 +36,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     devices = ['cuda', 'cpu'] if torch.cuda.is_available() else ['cpu']
     add = parser.add_argument
-    add('--detector', metavar='CONFIG', default=str(ROOT / 'configs/efficientdet_512.py'))
+    add('config', nargs='?', default=str(ROOT / 'configs/efficientdet_512.py'),
+        help='of the plain model (default: configs/efficientdet_512.py)')
+    add('--method', nargs='+', metavar='NAME[=FRAGMENT]',
+        default=['dat', 'random_tokens', 'det_advprop'],
+        help='methods and their config fragments; a name alone is one of configs/_base_/attacks '
+        '(default: dat random_tokens det_advprop)')
     add('--tokenizers', nargs='+', metavar='NAME', default=['fast_f8_8192'])
     add('--precisions', nargs='+', choices=['fp32', 'bf16', 'fp16'], default=['fp32', 'bf16'])
     add('--recipe-tokenizer', metavar='NAME', default='published')
@@ -62,7 +70,7 @@ def check(args: argparse.Namespace) -> None:
 def main() -> None:
     args = parse_args()
     check(args)
-    cfg = cli.read_config(args.detector)
+    cfg = cli.read_config(args.config)
     device, out = torch.device(args.device), Path(args.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -76,12 +84,16 @@ def main() -> None:
             benchmark.published_layout(files['published'])
         tokenizers = {name: files.get(name, name) for name in args.tokenizers}
         recipe = files.get(args.recipe_tokenizer, args.recipe_tokenizer)
-        steps = benchmark.make_steps(cfg, tokenizers, args.precisions, recipe, device, SEED)
+        steps = benchmark.make_steps(
+            cfg, methods_of(args.method), tokenizers, args.precisions, recipe, device, SEED
+        )
     groups = [(size, batch) for size in args.sizes for batch in args.batches]
     machine = benchmark.describe(device)
-    name = Path(args.detector).stem
+    name = Path(args.config).stem
     title = f'Steps of {name}, {machine["device"]}, threads: {machine["threads"]}'
-    rounds = benchmark.measure(steps, groups, args.rounds, device, SEED)
+    rounds = benchmark.measure(
+        steps, groups, args.rounds, device, SEED, classifier=is_classifier(cfg)
+    )
     for rows in tqdm(rounds, 'rounds', args.rounds + 1, leave=False, disable=None):
         table = benchmark.to_table(title, rows)
         benchmark.save(out / 'benchmark.json', rows, arguments=vars(args), machine=machine)

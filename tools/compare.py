@@ -31,6 +31,7 @@ from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import MODELS, init_default_scope  # noqa: E402
 from mmengine.runner import set_random_seed  # noqa: E402
 
+from projects.dat.evaluation.benchmark import load_costs  # noqa: E402
 from projects.dat.evaluation.comparison import Comparison  # noqa: E402
 from projects.dat.evaluation.report import write_report  # noqa: E402
 from projects.dat.evaluation.results import Cell, Result  # noqa: E402
@@ -39,13 +40,12 @@ from projects.dat.runtime import cli  # noqa: E402
 from projects.dat.runtime.config import set_data_root  # noqa: E402
 from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.runtime.files import replacing  # noqa: E402
+from projects.dat.runtime.methods import PLAIN, methods_of  # noqa: E402
 from projects.dat.training.runner import check_adversarial, check_model  # noqa: E402
 from tools.test_robustness import (  # noqa: E402
     add_evaluation_arguments, evaluation_options, options_of,
 )
 
-FRAGMENTS = ROOT / 'configs' / '_base_' / 'attacks'
-PLAIN = 'plain'
 RESULT = 'robustness.json'
 # For runs side by side on a CPU. glibc would hand every feature map back to the system and ask for
 # it again, which takes 40 % of the time of training EfficientNet-Lite0.
@@ -82,31 +82,38 @@ def parse_args() -> argparse.Namespace:
         help='change entries of all configs, adversarial.* and adversarial.tokenizer.* of those '
         'that have it',
     )
+    parser.add_argument(
+        '--start-from', type=Path, metavar='RUNS',
+        help='folder of a method in an earlier comparison: each run starts from the checkpoint of '
+        "its run with the same seed (default: the config's load_from, or initial weights)",
+    )
     parser.add_argument('--gpus', type=int, default=1, help='processes a run has (default: 1)')
     parser.add_argument(
         '--jobs', type=int, default=1,
         help='runs at once, each one thread on a CPU; with more than one, each writes to a log '
         'file beside its folder (default: 1)',
     )
+    parser.add_argument(
+        '--costs', metavar='benchmark.json',
+        help='what tools/benchmark.py measured of these methods: adds training times in that of '
+        'plain training, and a plot against them',
+    )
     add_evaluation_arguments(parser, seed='--corruption-seed')
     return parser.parse_args()
 
 
-def methods_of(args: argparse.Namespace) -> dict[str, str | None]:
-    """Fragments by the methods' names; None for the plain one."""
-    methods = {}
-    for text in args.method or (PLAIN, 'det_advprop', 'dat'):
-        name, _, fragment = text.partition('=')
-        if not name or name in methods or Path(name).name != name:
-            raise UserError(
-                f'expected a name of its own for every method, fit for a folder, but got {text!r}'
-            )
-        methods[name] = fragment or (None if name == PLAIN else str(FRAGMENTS / f'{name}.py'))
+def check_arguments(args: argparse.Namespace) -> None:
     if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
         raise UserError(f'expected --seeds that differ, from 0 on, but got {args.seeds}')
+    for seed in args.seeds if args.start_from else ():
+        if not (args.start_from / f'seed{seed}' / 'checkpoint.pth').is_file():
+            raise UserError(
+                f'expected --start-from to have a finished run of each seed, but {args.start_from}/'
+                f'seed{seed}/checkpoint.pth does not exist: finish that comparison first, or give '
+                'the folder of one of its methods'
+            )
     if min(args.jobs, args.gpus) < 1:
         raise UserError(f'--jobs and --gpus must be at least 1, but are {args.jobs}, {args.gpus}')
-    return methods
 
 
 def initial_weights(seed: int, args: argparse.Namespace) -> Path:
@@ -135,6 +142,8 @@ def make_config(fragment: str | None, run: Path, seed: int, args: argparse.Names
     hooks = [*cfg.get('default_hooks', {}).values(), *cfg.get('custom_hooks', [])]
     if not any(hook and hook['type'] == 'RandomStateHook' for hook in hooks):
         cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='RandomStateHook')]
+    if args.start_from is not None:
+        cfg.load_from = str((args.start_from / f'seed{seed}' / 'checkpoint.pth').resolve())
     cfg.load_from = cfg.get('load_from') or str(initial_weights(seed, args))
     cfg.work_dir = str(run)
     return cfg
@@ -231,6 +240,24 @@ class Runs:
             process.terminate()
 
 
+def training_times(configs: dict[str, Config], args: argparse.Namespace) -> dict[str, float]:
+    """By method, in the time of plain training; what was not measured is left out."""
+    if args.costs is None:
+        return {}
+    steps = {PLAIN: 1.0} | load_costs(args.costs)
+    plain = make_config(None, args.out, args.seeds[0], args)
+    return {
+        method: steps[step] * _length(cfg) / _length(plain)
+        for method, cfg in configs.items()
+        for step in [method if 'adversarial' in cfg else PLAIN] if step in steps
+    }
+
+
+def _length(cfg: Config) -> int:
+    """Of training, in epochs or iterations."""
+    return cfg.train_cfg.get('max_epochs') or cfg.train_cfg.max_iters
+
+
 def load(run: Path, cells: list[Cell]) -> Result:
     """A run's result without the cells that only an earlier start was asked for."""
     result = Result.load(run / RESULT)
@@ -239,7 +266,8 @@ def load(run: Path, cells: list[Cell]) -> Result:
 
 def main() -> None:
     args = parse_args()
-    methods = methods_of(args)
+    check_arguments(args)
+    methods = methods_of(args.method or (PLAIN, 'det_advprop', 'dat'))
     folders = {
         (method, seed): args.out / method / f'seed{seed}' for seed in args.seeds
         for method in methods
@@ -247,8 +275,10 @@ def main() -> None:
     configs = {
         key: make_config(methods[key[0]], run, key[1], args) for key, run in folders.items()
     }
+    firsts = {method: configs[method, args.seeds[0]] for method in methods}
+    times = training_times(firsts, args)
     for method in methods:
-        cells = check(configs[method, args.seeds[0]], args)
+        cells = check(firsts[method], args)
     for key, cfg in configs.items():
         write_config(cfg, folders[key].with_suffix('.py'))
     for seed in args.seeds:
@@ -267,9 +297,10 @@ def main() -> None:
         except BaseException:
             runs.end()
             raise
-    comparison = Comparison({
+    results = {
         method: [load(folders[method, seed], cells) for seed in args.seeds] for method in methods
-    })
+    }
+    comparison = Comparison(results, times)
     print(f'\n{write_report(comparison, args.out)}')
     print(f'\nwrote {args.out}/comparison.md, its .csv files and plots')
 

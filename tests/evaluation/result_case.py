@@ -49,12 +49,13 @@ def make_classifier_result(run=0, others=OTHERS, **grid) -> Result:
     return result
 
 
-def make_comparison(names, seeds=1, **changes) -> Comparison:
+def make_comparison(names, seeds=1, costs=(), **changes) -> Comparison:
     """Methods by their names, with a draw of its own for every method and seed."""
-    return Comparison({
+    methods = {
         name: [make_result(seeds * i + seed, **changes) for seed in range(seeds)]
         for i, name in enumerate(names)
-    })
+    }
+    return Comparison(methods, dict(costs))
 
 
 def matrix(result, corruptions=BENCHMARK, severities=SEVERITIES) -> np.ndarray:

@@ -10,8 +10,9 @@ import torch
 from mmengine.config import Config
 
 from projects.dat.evaluation import benchmark
-from projects.dat.evaluation.benchmark import Row, make_batch, make_steps, measure
+from projects.dat.evaluation.benchmark import Row, load_costs, make_batch, make_steps, measure
 from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.methods import PLAIN, methods_of
 from projects.dat.tokenizer import (
     VQGAN,
     FastVQGAN,
@@ -49,26 +50,49 @@ def calls(monkeypatch):
     return found
 
 
+METHODS = methods_of(['plain', 'dat', 'random_tokens', 'det_advprop'])
+
+
 def build(cfg, tiny, precisions=('fp32', 'bf16')):
-    return make_steps(cfg, {'tiny': tiny}, list(precisions), tiny, CPU, seed=0)
+    return make_steps(cfg, METHODS, {'tiny': tiny}, list(precisions), tiny, CPU, seed=0)
 
 
 def test_costs_are_ratios_within_a_round(tmp_path):
     """The second round ran on a machine half as fast; the last row ran out of memory."""
     rows = [
-        Row('DAT', 256, 2, 3, [3, 7, 2.9], [1, 2, 1], 180 << 20),
-        Row('recipe', 512, 4, stopped='out of memory'),
+        Row('dat', 'tiny bf16', 256, 2, 3, [3, 7, 2.9], [1, 2, 1], 180 << 20),
+        Row('recipe', '', 512, 4, stopped='out of memory'),
     ]
     assert rows[0].ratios == pytest.approx([3, 3.5, 2.9])
     table = benchmark.to_table('a title', rows)
     assert table.title == 'a title'
     assert [len(row) for row in table.rows] == [len(table.header)] * 2
-    assert table.rows[0] == ['DAT', '256', '2', '3.00', '2.90..3.50', '3', '180']
-    assert table.rows[1] == ['recipe', '512', '4', '-', 'out of memory', '-', '-']
+    assert table.rows[0] == ['dat', 'tiny bf16', '256', '2', '3.00', '2.90..3.50', '3', '180']
+    assert table.rows[1] == ['recipe', '', '512', '4', '-', 'out of memory', '-', '-']
     benchmark.save(tmp_path / 'new' / 'b.json', rows, machine=dict(device='x'))
     content = json.loads((tmp_path / 'new' / 'b.json').read_text())
     assert content['machine'] == dict(device='x')
     assert [Row(**row) for row in content['rows']] == rows
+    assert load_costs(tmp_path / 'new' / 'b.json') == dict(dat=3)
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (None, 'tools/benchmark.py'),
+        ('[]', 'tools/benchmark.py'),
+        ('{"rows": [{"step": "dat"}]}', 'tools/benchmark.py'),
+        ([Row('dat', x, 256, 2, 1, [3], [1]) for x in 'ab'], 'several of dat'),
+    ],
+)
+def test_costs_that_are_none(tmp_path, content, message):
+    path = tmp_path / 'b.json'
+    if isinstance(content, list):
+        benchmark.save(path, content)
+    elif content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        load_costs(path)
 
 
 def test_images_and_boxes():
@@ -94,16 +118,16 @@ def test_every_step_trains_as_its_fragment_says(tmp_path, tiny, calls):
     cfg.model.data_preprocessor.batch_augments = [dict(type='BatchFixedSizePad', size=(256, 256))]
     steps = build(cfg, tiny)
     assert list(steps) == [
-        'plain', 'DAT, tiny fp32', 'DAT, tiny bf16', 'random tokens, tiny fp32', 'Det-AdvProp',
-        'published recipe',
+        ('plain', ''), ('dat', 'tiny fp32'), ('dat', 'tiny bf16'), ('random_tokens', 'tiny fp32'),
+        ('random_tokens', 'tiny bf16'), ('det_advprop', ''), ('published recipe', ''),
     ]
     data = make_batch(2, 64, seed=0)
     # The attack's reconstruction, which noise has no use for, and what it found.
     passes = {
-        'DAT': ['tokenize', 'detokenize'] * 2,
-        'random tokens': ['tokenize', 'tokenize', 'detokenize'],
+        'dat': ['tokenize', 'detokenize'] * 2,
+        'random_tokens': ['tokenize', 'tokenize', 'detokenize'],
     }
-    for name, step in steps.items():
+    for (name, tokenizer), step in steps.items():
         if name != 'published recipe':
             model, _, adversary = step.args
             before = [p.detach().clone() for p in model.parameters()]
@@ -114,8 +138,7 @@ def test_every_step_trains_as_its_fragment_says(tmp_path, tiny, calls):
         step(data)  # the first one calibrates
         calls.clear()
         step(data)
-        kind = name.split(',')[0]
-        assert calls == passes.get(kind, [])
+        assert calls == passes.get(name, [])
         if name == 'published recipe':
             continue
         hook.remove()
@@ -123,18 +146,18 @@ def test_every_step_trains_as_its_fragment_says(tmp_path, tiny, calls):
         assert all(map(torch.equal, before, model.parameters()))
         norms = split_batch_norms(model)
         assert bool(norms) == (name != 'plain')
-        assert all(norm.split == ('clean' if kind in passes else 'aux') for norm in norms)
-        if kind in passes:
+        assert all(norm.split == ('clean' if name in passes else 'aux') for norm in norms)
+        if name in passes:
             assert adversary.attack.controller is not None
-            assert set(adversary.attack.tokenizer.precision.values()) == {name.split()[-1]}
+            assert set(adversary.attack.tokenizer.precision.values()) == {tokenizer.split()[-1]}
 
 
 def test_a_detector_that_cannot_be_trained_so(tmp_path, tiny, caplog):
     """Its batch norms are frozen: there is no auxiliary one for Det-AdvProp."""
     with caplog.at_level(logging.WARNING):
         steps = build(coco_config(tmp_path), tiny, ['fp32'])
-    assert 'Det-AdvProp' not in steps and 'DAT, tiny fp32' in steps
-    assert 'Det-AdvProp is left out' in caplog.text and 'thaw' in caplog.text
+    assert ('det_advprop', '') not in steps and ('dat', 'tiny fp32') in steps
+    assert 'det_advprop is left out' in caplog.text and 'thaw' in caplog.text
 
 
 def test_nothing_is_fetched(monkeypatch, tiny):
@@ -144,7 +167,7 @@ def test_nothing_is_fetched(monkeypatch, tiny):
     monkeypatch.setattr('mmengine.runner.checkpoint._load_checkpoint', fetch)
     monkeypatch.setattr('mmengine.runner.checkpoint._load_checkpoint_with_prefix', fetch)
     cfg = Config.fromfile(ROOT / 'configs/efficientdet_512.py')
-    assert 'plain' in build(cfg, tiny, ['fp32'])
+    assert ('plain', '') in build(cfg, tiny, ['fp32'])
     assert cfg.model.backbone.init_cfg.type == 'Pretrained'
 
 
@@ -169,11 +192,11 @@ def note(order, name):
 def test_steps_run_in_turn_each_behind_a_plain_one(monkeypatch):
     monkeypatch.setattr(benchmark, '_MAX_CALLS', 1)
     order, reports = [], []
-    steps = {name: note(order, name) for name in ('plain', 'a', 'b')}
+    steps = {(name, ''): note(order, name) for name in ('plain', 'a', 'b')}
     for rows in measure(steps, [(64, 1), (64, 2)], 2, CPU, seed=0):
         reports.append((len(order), [len(row.ratios) for row in rows]))
-    warm = [(name, n) for n in (1, 2) for name in steps for _ in range(2)]
-    one = [(name, n) for n in (1, 2) for own in steps for name in ('plain', own)]
+    warm = [(name, n) for n in (1, 2) for name, _ in steps for _ in range(2)]
+    one = [(name, n) for n in (1, 2) for own, _ in steps for name in ('plain', own)]
     assert order == warm + one + one
     assert reports == [(12, [0] * 6), (24, [1] * 6), (36, [2] * 6)]
 
@@ -182,7 +205,7 @@ def test_out_of_memory_stops_a_row_and_nothing_else():
     def call(data):
         raise torch.OutOfMemoryError('Tried to allocate 8 GiB.')
 
-    steps = {'plain': lambda data: None, 'large': call, 'other': lambda data: None}
+    steps = {(PLAIN, ''): bool, ('large', ''): call, ('other', ''): bool}
     *_, rows = measure(steps, [(64, 1)], 1, CPU, seed=0)
     assert [row.stopped for row in rows] == [None, 'out of memory', None]
     assert [len(row.seconds) for row in rows] == [1, 0, 1]
@@ -193,7 +216,7 @@ def test_other_errors_are_not_hidden():
         raise RuntimeError('shapes')
 
     with pytest.raises(RuntimeError, match='shapes'):
-        list(measure({'plain': call}, [(64, 1)], 1, CPU, seed=0))
+        list(measure({(PLAIN, ''): call}, [(64, 1)], 1, CPU, seed=0))
 
 
 @pytest.mark.parametrize('threads, clock', [(1, 'process_time'), (2, 'perf_counter')])
@@ -203,7 +226,7 @@ def test_short_steps_are_repeated_within_a_sample(monkeypatch, threads, clock):
     # Each sample lasts a tenth of a second by this clock.
     monkeypatch.setattr(time, clock, lambda: next(ticks) * 0.1)
     taken = []
-    *_, (row,) = measure({'plain': taken.append}, [(64, 1)], 1, CPU, seed=0)
+    *_, (row,) = measure({(PLAIN, ''): taken.append}, [(64, 1)], 1, CPU, seed=0)
     assert row.calls == 3 and len(taken) == 2 + 2 * 3
     assert row.seconds == pytest.approx([0.1 / 3])
 
@@ -214,7 +237,7 @@ def test_a_gpu_is_waited_for_around_the_steps_and_never_inside(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'reset_peak_memory_stats', lambda: None)
     monkeypatch.setattr(torch.cuda, 'memory_allocated', lambda: next(levels))
     monkeypatch.setattr(torch.cuda, 'max_memory_allocated', lambda: next(levels))
-    device, row = torch.device('cuda'), Row('a', 64, 1)
+    device, row = torch.device('cuda'), Row('a', '', 64, 1)
     benchmark._warm_up(row, lambda data: order.append('step'), {}, device)
     # The first step chooses algorithms and compiles; time and memory are the second one's.
     assert order == ['step', 'wait', 'step', 'wait'] and row.peak_bytes == 70
@@ -233,7 +256,7 @@ def step(data):
     large = torch.ones(12 << 20)
     return large[: 4 << 20] + 1
 
-row = Row('a', 256, 1)
+row = Row('a', '', 256, 1)
 _warm_up(row, step, {}, torch.device('cpu'))
 print(row.peak_bytes)
 """

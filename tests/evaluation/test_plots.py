@@ -237,3 +237,22 @@ def test_neighboring_runs_differ_without_color():
     assert all(abs(a - b) > 0.1 for a, b in itertools.pairwise(grays[:4]))
     assert all(a['marker'] != b['marker'] for a, b in itertools.pairwise(styles))
     assert len({(style['color'], style['marker']) for style in styles}) == 12
+
+
+@pytest.mark.parametrize('seeds', [1, 3])
+def test_training_time_against_corrupted(seeds):
+    """Of the methods whose time is known."""
+    comparison = make_comparison(NAMES, seeds, costs={'plain': 1, 'dat': 2.5})
+    figure = plots.time_against_corrupted(comparison)
+    axes = figure.axes[0]
+    for point, name, cost in zip(axes.get_lines(), ('plain', 'dat'), (1, 2.5), strict=True):
+        mpc = 100 * np.array([matrix(x).mean() for x in comparison.methods[name]])
+        np.testing.assert_allclose(point.get_xydata(), [[cost, mpc.mean()]])
+    assert len(axes.collections) == (2 if seeds > 1 else 0)
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts[1] == f'dat (2.50, {mpc.mean():.1f})'
+    assert 'in that of plain training' in axes.get_xlabel() and axes.get_xlim()[0] == 0
+
+
+def test_no_training_times_no_picture():
+    assert plots.time_against_corrupted(make_comparison(NAMES)) is None

@@ -290,3 +290,18 @@ def test_a_report_that_cannot_be_written(tmp_path, names):
     with pytest.raises(UserError, match='cannot be written'):
         write_report(make_comparison(names), tmp_path / 'file')
     assert os.listdir(tmp_path) == ['file']
+
+
+def test_training_times_have_a_column_a_row_and_a_picture(tmp_path):
+    comparison = make_comparison(NAMES, 2, costs={'plain': 1, 'dat': 2.456})
+    text = write_report(comparison, tmp_path)
+    table = report.summary_tables(comparison)[0]
+    assert table.header[-1] == 'training time'
+    assert [row[-1] for row in table.rows] == ['1.00', '-', '2.46']
+    assert 'Training times are in that of plain training' in text
+    rows = list(csv.DictReader((tmp_path / 'summary.csv').open()))
+    times = {row['method']: row['mean'] for row in rows if row['quantity'] == 'training time'}
+    assert times == {'plain': '1', 'dat': '2.456'}
+    assert (tmp_path / 'time_against_corrupted.png').exists()
+    write_report(make_comparison(NAMES), tmp_path)
+    assert not (tmp_path / 'time_against_corrupted.png').exists()

@@ -38,7 +38,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(*options):
-        command = ['benchmark.py', '--detector', 'retinanet.py', '--tokenizers', 'tiny.safetensors']
+        command = ['benchmark.py', 'retinanet.py', '--tokenizers', 'tiny.safetensors']
         command += ['--device', 'cpu', '--out', 'out', *options]
         monkeypatch.setattr(sys, 'argv', command)
         cli.run(benchmark.main)
@@ -49,13 +49,13 @@ def run(tmp_path, monkeypatch):
 def test_measures_and_writes(run, tmp_path, capsys):
     run('--precisions', 'bf16', '--sizes', '128', '--rounds', '2')
     title, header, _, *lines, _, written = capsys.readouterr().out.splitlines()
-    assert title.startswith('Steps of retinanet, ') and header.startswith('step')
-    names = ['plain', 'DAT, tiny.safetensors bf16', 'random tokens, tiny.safetensors bf16']
-    names.append('published recipe')
+    assert title.startswith('Steps of retinanet, ') and header.startswith('method')
+    names = ['plain', 'dat', 'random_tokens', 'published recipe']
     assert [line.split('  ')[0] for line in lines] == names
+    assert all('  tiny.safetensors bf16  ' in line for line in lines[1:3])
     assert written == 'written to out'
     content = json.loads((tmp_path / 'out' / 'benchmark.json').read_text())
-    assert [row['step'] for row in content['rows']] == names
+    assert [row['method'] for row in content['rows']] == names
     assert all(len(row['seconds']) == len(row['plain_seconds']) == 2 for row in content['rows'])
     assert content['arguments']['sizes'] == [128]
     assert content['machine']['torch'] == torch.__version__
@@ -78,7 +78,7 @@ def test_measures_and_writes(run, tmp_path, capsys):
         (['--sizes', '128', '--batches', '1'], 'leaves batch norm a single value'),
         (['--batches', '0'], 'must be at least 1'),
         (['--rounds', '0'], 'must be at least 1'),
-        (['--detector', 'nowhere.py'], 'nowhere.py does not exist'),
+        (['--method', 'nowhere'], 'nowhere.py does not exist'),
         (['--out', 'retinanet.py'], 'retinanet.py cannot be made'),
     ],
 )

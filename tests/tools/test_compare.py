@@ -12,9 +12,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from projects.dat.evaluation.benchmark import Row, save
 from projects.dat.evaluation.results import CLEAN, Result
 from projects.dat.runtime import cli
 from projects.dat.runtime.errors import UserError
+from projects.dat.runtime.methods import FRAGMENTS, methods_of
 from tools import compare
 from tools.make_demo_data import make_demo_data
 
@@ -203,6 +205,8 @@ def test_a_termination_ends_the_runs_too(data, tmp_path):
         ([], ['--method', 'a/b=x.py'], "got 'a/b=x.py'"),
         ([], ['--seeds', '1', '1'], '[1, 1]'),
         ([], ['--jobs', '0'], '--jobs'),
+        ([], ['--start-from', 'nowhere'], 'nowhere/seed0/checkpoint.pth does not exist'),
+        ([], ['--costs', 'nowhere.json'], 'measure with that tool'),
         ([], ['--corruption-seed', '-1'], 'at least 0, but is -1'),
         (['model.backbone.frozen_stages=1'], ['--method', 'det_advprop'], 'are frozen: thaw'),
     ],
@@ -236,8 +240,8 @@ def test_methods_configs_and_seeds_of_a_command(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, 'argv', ['compare.py', *map(str, arguments)])
     args = compare.parse_args()
     assert args.corruption_seed == 7
-    methods = compare.methods_of(args)
-    fragments = str(compare.FRAGMENTS / 'random_tokens.py')
+    methods = methods_of(args.method)
+    fragments = str(FRAGMENTS / 'random_tokens.py')
     assert methods == dict(plain=None, random_tokens=fragments, mine='f.py')
     for name in ('plain', 'random_tokens'):
         cfg = compare.make_config(methods[name], tmp_path / name, 4, args)
@@ -247,11 +251,39 @@ def test_methods_configs_and_seeds_of_a_command(monkeypatch, tmp_path):
         assert ('adversarial' in cfg) == ('runner_type' in cfg) == (name != 'plain')
     assert cfg.adversarial.attack.variant == 'paper'
     assert cfg.adversarial.attack.direction == 'random'
-    args.method = None
-    assert list(compare.methods_of(args)) == ['plain', 'det_advprop', 'dat']
     monkeypatch.setattr(sys, 'argv', ['compare.py', '--seed', '1'])
     with pytest.raises(SystemExit):
         compare.parse_args()
-    args.method = ['']
-    with pytest.raises(UserError, match='a name of its own'):
-        compare.methods_of(args)
+    for names in ([''], ['dat', 'dat'], ['../dat']):
+        with pytest.raises(UserError, match='a name of its own'):
+            methods_of(names)
+
+
+def test_runs_that_start_from_another_comparison(data, finished, tmp_path, called):
+    out, _ = finished
+    arguments = ['--method', 'plain', '--seeds', '0', '3', '--start-from', out / 'plain']
+    called(*command(data, tmp_path / 'out', *arguments), statuses=[3])
+    for seed in SEEDS:
+        cfg = Config.fromfile(tmp_path / 'out' / 'plain' / f'seed{seed}.py')
+        assert cfg.load_from == str(out / 'plain' / f'seed{seed}' / 'checkpoint.pth')
+    assert not list((tmp_path / 'out').glob('initial*'))
+
+
+def test_training_times_are_those_of_a_step_for_as_many_epochs(data, tmp_path, monkeypatch):
+    """What was not measured is not known; without an attack a step is a plain one."""
+    longer = tmp_path / 'longer.py'
+    longer.write_text('train_cfg = dict(max_epochs=6)')
+    save(tmp_path / 'b.json', [Row('dat', 't', 128, 8, 1, [6, 5, 7], [2, 2, 2])])
+    methods = ['plain', 'dat', 'random_tokens', f'longer={longer}']
+    arguments = ['--method', *methods, '--costs', tmp_path / 'b.json']
+    monkeypatch.setattr(
+        sys, 'argv', ['compare.py', *command(data, tmp_path / 'out', *arguments, epochs=2)]
+    )
+    args = compare.parse_args()
+    args.cfg_options.pop('train_cfg.max_epochs')
+    configs = {
+        name: compare.make_config(fragment, tmp_path / 'out', 0, args)
+        for name, fragment in methods_of(methods).items()
+    }
+    epochs = configs['plain'].train_cfg.max_epochs
+    assert compare.training_times(configs, args) == dict(plain=1, dat=3, longer=6 / epochs)

@@ -20,16 +20,19 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 from mmdet.structures import DetDataSample
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData
+from mmpretrain.structures import DataSample
 from torch import nn
 
+from projects.dat.runtime.cli import read_config
 from projects.dat.runtime.config import type_name, walk
 from projects.dat.runtime.errors import UserError
 from projects.dat.runtime.files import replacing
+from projects.dat.runtime.methods import PLAIN
 from projects.dat.runtime.preflight.model import check_amp
 from projects.dat.tokenizer import VQGAN, load_tokenizer, write_state_dict
 from projects.dat.training import AdversarialTrainingHook, Adversary
@@ -41,21 +44,22 @@ from .tables import Table
 
 logger = logging.getLogger(__name__)
 
-ATTACKS = Path(__file__).parents[3] / 'configs/_base_/attacks'
-PLAIN = 'plain'
+PUBLISHED = 'published recipe'
 _OBJECTS = 7  # of an image of COCO's train2017
 # A sample is the mean of as many steps in a row as take this long: a short one alone says little.
 _SAMPLE_SECONDS = 0.3
 _MAX_CALLS = 20
 
 Step = Callable[[dict], object]
+Kind = tuple[str, str]  # a method and its tokenizer, '' for none
 
 
 @dataclass
 class Row:
     """The samples of one kind of step, for one size and batch."""
 
-    step: str
+    method: str
+    tokenizer: str  # name and precision; '' for none
     size: int  # side of the square images, in pixels
     batch: int  # clean images
     calls: int = 1  # steps in a row that make a sample
@@ -78,6 +82,31 @@ def save(path: str | Path, rows: list[Row], **facts) -> None:
         temporary.write_text(json.dumps(content, indent=1) + '\n')
 
 
+def load_costs(path: str | Path) -> dict[str, float]:
+    """The methods' costs in plain steps, medians over the rounds, from a file of :func:`save`.
+
+    Raises:
+        UserError: It is no such file, or has several rows of a method.
+    """
+    try:
+        rows = [Row(**row) for row in json.loads(Path(path).read_text())['rows']]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f'expected {path} to be the benchmark.json of tools/benchmark.py, which it is not '
+            f'({type(error).__name__}: {error}): measure with that tool'
+        ) from None
+    costs = {}
+    for row in rows:
+        if row.method in costs:
+            raise UserError(
+                f'expected one row of each method in {path}, found several of {row.method}: '
+                'measure with one size, batch, tokenizer and precision'
+            )
+        if row.ratios:
+            costs[row.method] = median(row.ratios)
+    return costs
+
+
 def to_table(title: str, rows: list[Row]) -> Table:
     """A line for each row: medians over the rounds, and the spread of the ratios."""
     lines = []
@@ -87,27 +116,30 @@ def to_table(title: str, rows: list[Row]) -> Table:
             spread = f'{min(ratios):.2f}..{max(ratios):.2f}'
             cells = [f'{median(ratios):.2f}', spread, f'{median(row.seconds):.3g}']
         memory = '-' if row.peak_bytes is None else f'{row.peak_bytes / 2**20:.0f}'
-        lines.append([row.step, str(row.size), str(row.batch), *cells, memory])
-    header = ['step', 'pixels', 'batch', 'plain steps', 'min..max', 'seconds', 'peak MiB']
+        lines.append([row.method, row.tokenizer, str(row.size), str(row.batch), *cells, memory])
+    header = ['method', 'tokenizer', 'pixels', 'batch']
+    header += ['plain steps', 'min..max', 'seconds', 'peak MiB']
     return Table(title, header, lines)
 
 
 def make_steps(
     cfg: Config,
+    methods: dict[str, str | None],
     tokenizers: dict[str, str],
     precisions: list[str],
     recipe_tokenizer: str,
     device: torch.device,
     seed: int,
-) -> dict[str, Step]:
-    """The kinds of steps that are compared, by name.
+) -> dict[Kind, Step]:
+    """The kinds of steps that are compared.
 
-    Plain; as the fragments of configs/_base_/attacks have them: DAT with each tokenizer in each
-    precision, the same along noise, Det-AdvProp (unless the detector cannot be trained so); and the
-    published recipe.
+    Plain; each method, with each tokenizer in each precision if it has one (and left out if the
+    model cannot be trained so); and the published recipe.
 
     Args:
-        cfg: A box detector's; its data is not looked at, and its weights are random.
+        cfg: A box detector's or a classifier's; its data is not looked at, and its weights are
+            random.
+        methods: Fragments by name; what they change besides ``adversarial`` is not looked at.
         tokenizers: What ``load_tokenizer`` takes, by what they are called.
         precisions: Of the tokenizers.
         recipe_tokenizer: What ``load_tokenizer`` takes.
@@ -125,28 +157,37 @@ def make_steps(
         )
     init_default_scope(cfg.get('default_scope') or 'mmdet')
     plain = _build(cfg, device, seed)
-    steps, built = {PLAIN: partial(_step, *plain, None)}, {}
-    dat = [('DAT', 'dat', name, precision) for name in tokenizers for precision in precisions]
-    noise = ('random tokens', 'random_tokens', *dat[0][2:])
-    for kind, fragment, name, precision in [*dat, noise, ('Det-AdvProp', 'det_advprop', '', '')]:
-        adversarial = Config.fromfile(ATTACKS / f'{fragment}.py').adversarial
-        if name:
-            kind = f'{kind}, {name} {precision}'
-            adversarial.tokenizer = dict(name_or_path=tokenizers[name], precision=precision)
+    steps, built = {(PLAIN, ''): partial(_step, *plain, None)}, {}
+    for method, adversarial in _adversarial_parts(methods).items():
         prepare = {k: v for k, v in adversarial.items() if k in PREPARE}
-        hook = AdversarialTrainingHook(**{k: v for k, v in adversarial.items() if k not in PREPARE})
-        attack = hook.build_attack(device)
-        attack.seed(seed)
         key = repr(sorted(prepare.items()))  # what is prepared alike shares a model
         try:
             built[key] = built.get(key) or _build(cfg, device, seed, prepare)
         except UserError as error:
-            logger.warning('%s is left out: %s', kind, error)
+            logger.warning('%s is left out: %s', method, error)
             continue
         model, optimizer = built[key]
-        steps[kind] = partial(_step, model, optimizer, Adversary(attack, model, hook.losses))
+        pairs = [(name, precision) for name in tokenizers for precision in precisions]
+        for name, precision in pairs if adversarial.get('tokenizer') else [('', '')]:
+            if name:
+                adversarial.tokenizer = dict(name_or_path=tokenizers[name], precision=precision)
+            hook = AdversarialTrainingHook(
+                **{k: v for k, v in adversarial.items() if k not in PREPARE}
+            )
+            attack = hook.build_attack(device)
+            attack.seed(seed)
+            adversary = Adversary(attack, model, hook.losses)
+            steps[method, f'{name} {precision}'.strip()] = partial(
+                _step, model, optimizer, adversary
+            )
     network = load_tokenizer(recipe_tokenizer).network.to(memory_format=torch.contiguous_format)
-    return steps | {'published recipe': PublishedRecipe(*plain, network.to(device), seed).step}
+    return steps | {(PUBLISHED, ''): PublishedRecipe(*plain, network.to(device), seed).step}
+
+
+def _adversarial_parts(methods: dict[str, str | None]) -> dict[str, ConfigDict]:
+    """The key ``adversarial`` of those whose fragments have it: others train with plain steps."""
+    fragments = {name: read_config(path) for name, path in methods.items() if path is not None}
+    return {name: cfg.adversarial for name, cfg in fragments.items() if 'adversarial' in cfg}
 
 
 def _build(
@@ -187,9 +228,9 @@ def published_layout(path: str | Path) -> None:
     write_state_dict(network.state_dict(), path, {})
 
 
-def make_batch(count: int, size: int, seed: int) -> dict:
-    """What a loader gives: images uint8 (3, size, size), smooth shapes with some noise, and seven
-    boxes each, all of the first class (the class does not matter for the cost).
+def make_batch(count: int, size: int, seed: int, classifier: bool = False) -> dict:
+    """What a loader gives: images uint8 (3, size, size), smooth shapes with some noise, all of the
+    first class or with seven boxes of it each (the class does not matter for the cost).
     """
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(count, 3, 2 + size // 32, 2 + size // 32, generator=generator)
@@ -198,9 +239,13 @@ def make_batch(count: int, size: int, seed: int) -> dict:
     corners = torch.rand(count, _OBJECTS, 2, generator=generator) * size * 0.7
     # From small to large, within the image.
     extents = torch.rand(corners.shape, generator=generator) ** 2 * (size - 8 - corners) + 8
+    shape = dict(img_shape=(size, size))
     samples = []
     for boxes in torch.cat([corners, corners + extents], dim=2):
-        sample = DetDataSample(metainfo=dict(img_shape=(size, size), scale_factor=(1.0, 1.0)))
+        if classifier:
+            samples.append(DataSample(metainfo=shape).set_gt_label(0))
+            continue
+        sample = DetDataSample(metainfo=dict(shape, scale_factor=(1.0, 1.0)))
         labels = torch.zeros(_OBJECTS, dtype=torch.long)
         sample.gt_instances = InstanceData(bboxes=boxes, labels=labels)
         samples.append(sample)
@@ -208,11 +253,12 @@ def make_batch(count: int, size: int, seed: int) -> dict:
 
 
 def measure(
-    steps: dict[str, Step],
+    steps: dict[Kind, Step],
     groups: list[tuple[int, int]],
     rounds: int,
     device: torch.device,
     seed: int,
+    classifier: bool = False,
 ) -> Iterator[list[Row]]:
     """Time all steps in turn; gives the rows after a round to warm up and after each of ``rounds``.
 
@@ -222,12 +268,13 @@ def measure(
         rounds: How many samples a row gets.
         device: Of the steps.
         seed: Of the images.
+        classifier: Whether the steps are a classifier's. Defaults to False.
     """
     cases = [
-        (Row(name, size, batch), step, data)
+        (Row(*kind, size, batch), step, data)
         for size, batch in groups
-        for data in [make_batch(batch, size, seed)]
-        for name, step in steps.items()
+        for data in [make_batch(batch, size, seed, classifier)]
+        for kind, step in steps.items()
     ]
     for done in range(rounds + 1):
         for row, step, data in cases:
@@ -237,7 +284,7 @@ def measure(
                 if done == 0:
                     _warm_up(row, step, data, device)
                     continue
-                before = _seconds(steps[PLAIN], data, row.calls, device)
+                before = _seconds(steps[PLAIN, ''], data, row.calls, device)
                 row.seconds.append(_seconds(step, data, row.calls, device))
                 row.plain_seconds.append(before)
             except torch.OutOfMemoryError:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from projects.dat.corruptions.names import CORRUPTIONS
 from projects.dat.runtime.errors import UserError
@@ -41,12 +41,15 @@ class Comparison:
 
     Args:
         methods: By name, the results of a method's seeds, in the same order for every method.
+        costs: By method, the time of its training in that of plain training, where known. Defaults
+            to none.
 
     Raises:
         UserError: The results were not measured alike, or cannot be paired.
     """
 
     methods: Mapping[str, Sequence[Result]]
+    costs: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         counts = {name: len(results) for name, results in self.methods.items()}

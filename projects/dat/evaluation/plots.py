@@ -167,6 +167,37 @@ def clean_against_corrupted(comparison: Comparison) -> Figure | None:
     return figure
 
 
+def time_against_corrupted(comparison: Comparison) -> Figure | None:
+    """A point per method whose time is known: training time, in that of plain training, against the
+    mean over corruptions, or over those there are. What lies above and left of all others is worth
+    its time.
+
+    Over several seeds with error bars of one standard deviation. None without times or corruptions.
+    """
+    corrupted = summaries.mean_name(summaries.summary(comparison.example))
+    if not comparison.costs or corrupted is None:
+        return None
+    figure = Figure((6.5, 5), layout='constrained')
+    axes = figure.subplots()
+    for run, method in enumerate(comparison.methods):
+        if method not in comparison.costs:
+            continue
+        x, spread = comparison.costs[method], comparison.absolute(
+            method, summaries.named(corrupted)
+        )
+        label = f'{method} ({x:.2f}, {100 * spread.mean:.1f})'
+        style = dict(_style(run), linestyle='none', markersize=9)
+        axes.plot(x, 100 * spread.mean, label=label, **style)
+        if comparison.seeds > 1:
+            axes.errorbar(x, 100 * spread.mean, 100 * spread.std, **_bars(run))
+    axes.set_xlim(left=0)
+    axes.set_xlabel('training time, in that of plain training')
+    axes.set_ylabel(f'{corrupted} ({comparison.unit})')
+    axes.grid(alpha=0.3)
+    _legend(figure, axes, 6.5)
+    return figure
+
+
 def _place(cell: Cell) -> tuple[str, int | float | str]:
     """The panel of a cell, and what is written below it."""
     name, level = cell

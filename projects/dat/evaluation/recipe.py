@@ -42,7 +42,8 @@ class PublishedRecipe:
         self.random = random.Random(seed)
         self.random_start = random_start
         preprocessor = model.data_preprocessor
-        self.rgb = preprocessor._channel_conversion  # loaders give BGR
+        # From the loader's BGR: MMDetection's name for it, then MMPretrain's.
+        self.rgb = getattr(preprocessor, '_channel_conversion', getattr(preprocessor, 'to_rgb', 0))
         self.mean = getattr(preprocessor, 'mean', 0)  # without normalization there is none
         self.std = getattr(preprocessor, 'std', 1)
 

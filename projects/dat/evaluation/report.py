@@ -17,7 +17,9 @@ PICTURES = {
     'severity_curves.png': plots.severity_curves,
     'differences.png': plots.difference_heatmaps,
     'clean_against_corrupted.png': plots.clean_against_corrupted,
+    'time_against_corrupted.png': plots.time_against_corrupted,
 }
+TIME = 'training time'  # in that of plain training
 _MARKED = {'rPC': 'rPC %', **{name: f'{name} ↓' for name in summaries.ERRORS}}  # in headers
 
 
@@ -67,8 +69,8 @@ def summary_tables(comparison: Comparison) -> list[Table]:
     """Clean images, the mean over the cells, rPC or mCE, and the groups: of each method, and their
     differences.
 
-    Metrics are in points (a hundred times the fraction), ratios in per cent. What no result has is
-    left out; other sets alone have no summary.
+    Metrics are in points (a hundred times the fraction), ratios in per cent, training times in that
+    of plain training. What no result has is left out; other sets alone have no summary.
     """
     quantities = _summary(comparison)
     if not quantities:
@@ -77,8 +79,10 @@ def summary_tables(comparison: Comparison) -> list[Table]:
     several = comparison.seeds > 1
     over = f'; mean ± standard deviation over {comparison.seeds} seeds' if several else ''
     arrow = '; ↓: lower is better' if any(name in summaries.ERRORS for name in quantities) else ''
-    tables = [Table(f'Summary ({comparison.unit}{over}{arrow})', header, [
+    title, costs = f'Summary ({comparison.unit}{over}{arrow})', comparison.costs
+    tables = [Table(title, [*header, TIME] if costs else header, [
         [name, *(_show(points, comparison.absolute(name, x)) for x in quantities.values())]
+        + ([f'{costs[name]:.2f}' if name in costs else '-'] if costs else [])
         for name in comparison.methods
     ])]
     if comparison.others:
@@ -145,7 +149,8 @@ def cells_csv(comparison: Comparison) -> str:
 
 
 def summary_csv(comparison: Comparison) -> str:
-    """One row per method and quantity of the summary or other set, as fractions in full precision.
+    """One row per method and quantity of the summary or other set, as fractions in full precision,
+    and its training time in that of plain training, where known.
 
     Standard deviations are over seeds and empty with one; those of differences are of the paired
     ones.
@@ -158,6 +163,8 @@ def summary_csv(comparison: Comparison) -> str:
             spreads = comparison.absolute(method, quantity), comparison.difference(method, quantity)
             numbers = [x for s in spreads for x in ((s.mean, s.std) if s else (None, None))]
             rows.append([method, name, comparison.seeds, *numbers])
+        if method in comparison.costs:
+            rows.append([method, TIME, comparison.seeds, comparison.costs[method], *[None] * 3])
     return _csv(rows)
 
 
@@ -185,6 +192,8 @@ def _notes(comparison: Comparison) -> list[str]:
                 '* The mean difference is larger than its standard deviation over the seeds, which '
                 'is no test of significance.'
             )
+    if comparison.costs and summary:
+        notes.append('Training times are in that of plain training, measured side by side.')
     if 'mCE' in summary:
         notes.append(
             "mCE divides errors by AlexNet's on ImageNet's 1,000 classes; of other classes it "

@@ -1,0 +1,4 @@
+# DAT with twice as many changed tokens.
+_base_ = '../attacks/dat.py'
+
+adversarial = dict(attack=dict(controller=dict(target=0.076)))
