@@ -1,0 +1,8 @@
+# Half the bundled tokenizer: 2.4 GFLOP for a 256 x 256 reconstruction. An attack needs the right
+# tokens and colors, not crisp texture: L1 and commitment losses alone.
+#
+# Cost: 4,000 iterations of 16 crops.
+#   python tools/train_vqgan.py configs/tokenizer/vqgan_small_f8_l1.py --train DIR --val DIR
+_base_ = './vqgan_fast_f8_l1.py'
+
+model = dict(network=dict(width=48, decoder_depth=(2, 1)))
