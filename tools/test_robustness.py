@@ -24,6 +24,7 @@ import argparse
 import os.path as osp
 import sys
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -38,6 +39,7 @@ from projects.dat.evaluation.comparison import Comparison  # noqa: E402
 from projects.dat.evaluation.evaluate import evaluate, identify  # noqa: E402
 from projects.dat.evaluation.report import terminal_text  # noqa: E402
 from projects.dat.evaluation.results import CLEAN  # noqa: E402
+from projects.dat.evaluation.show import FOLDER, draw_examples  # noqa: E402
 from projects.dat.evaluation.test_images import images_sha256  # noqa: E402
 from projects.dat.evaluation.test_sets import (  # noqa: E402
     Options, choose_sets, default_metric, trials_of, with_own_images,
@@ -122,6 +124,11 @@ def add_corruption_arguments(parser: argparse.ArgumentParser, seed: str = '--see
         help='what is summarized, as the evaluator calls it (default: coco/bbox_mAP of detectors, '
         'accuracy/top1 of classifiers)',
     )
+    parser.add_argument(
+        '--show', type=int, default=0, metavar='N',
+        help='draw the first N test images, as they are and as each corruption or attack changes '
+        'them, with what the model finds, into <work dir>/pictures (default: 0)',
+    )
 
 
 def evaluation_options(args: argparse.Namespace) -> list[str]:
@@ -162,10 +169,21 @@ def evaluate_sets(cfg: Config, args: argparse.Namespace, out: str) -> None:
     if CLEAN in trials:
         data[CLEAN[0]] = dict(images_sha256=images_sha256(cfg))
     identity = identify(cfg, data, args.metric or default_metric(cfg))
+    show, pictures = None, Path(cfg.work_dir, FOLDER)
+    if args.show:
+        if args.show < 0 or CLEAN not in trials:
+            raise UserError(
+                f'expected --show to be a number of images of a set that is made from the '
+                f"config's test images, such as corruptions or attacks, but found --show "
+                f'{args.show} for {", ".join(found.name for found in chosen)}'
+            )
+        show = partial(draw_examples, trials=trials, count=args.show, folder=pictures)
     with writing_to(cfg.work_dir):
-        result = evaluate(cfg, trials, identity, out)
+        result = evaluate(cfg, trials, identity, out, show)
     if is_main_process():
         print(f'\n{terminal_text(Comparison({Path(args.checkpoint).name: [result]}))}\nwrote {out}')
+        if show:
+            print(f'and pictures of test images in {pictures}')
 
 
 if __name__ == '__main__':
