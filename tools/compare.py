@@ -303,6 +303,7 @@ def main() -> None:
     comparison = Comparison(results, times)
     print(f'\n{write_report(comparison, args.out)}')
     print(f'\nwrote {args.out}/comparison.md, its .csv files and plots')
+    print(f'all on one page: python tools/report.py {args.out}')
 
 
 if __name__ == '__main__':

@@ -12,7 +12,7 @@ from projects.dat.evaluation.report import write_report
 from projects.dat.runtime.errors import UserError
 
 from .result_case import make_classifier_result, make_comparison, make_result
-from .run_case import EVIL, write_analysis, write_comparison, write_run
+from .run_case import CONFIG, EVIL, write_analysis, write_comparison, write_run
 
 VOID = ('meta', 'img', 'link', 'br', 'hr', 'input')
 
@@ -115,6 +115,16 @@ def test_curves_in_words(tmp_path):
     assert 'Validation: coco/bbox_mAP, epoch 1 to 2: dat from 0.1 to 0.2.' in labels
 
 
+def test_pictures_of_one_seed_of_each_method(tmp_path):
+    for place in ('dat/seed0/evaluation', 'dat/seed1/evaluation', 'plain', 'wide'):
+        folder = tmp_path / place / 'pictures'
+        folder.mkdir(parents=True)
+        Image.new('RGB', (30, 10)).save(folder / 'val_1.png')
+        make_result(len(place)).save(folder.parents[place.count('evaluation')] / 'x.json')
+    captions = [x['alt'].rpartition(':')[0] for x in page_of(tmp_path).all('img')]
+    assert captions == ['plain: val_1', 'dat, seed 0: val_1', 'wide: val_1']
+
+
 def test_one_run_has_its_first_and_last_picture(tmp_path):
     page = page_of(write_run(tmp_path / 'dat', 0, True))
     assert [x['alt'].split(':')[0] for x in page.all('img')] == [
@@ -129,12 +139,23 @@ def test_what_is_missing_has_no_heading(tmp_path):
     assert page.sections == ['robustness'] and not page.all('img')
     write_analysis(tmp_path / 'other')
     assert page_of(tmp_path / 'other').sections == ['analyses']
+    # The config of an analysis is there where it left it.
+    data = tmp_path / 'other' / '20260102_030405' / 'vis_data'
+    data.mkdir(parents=True)
+    (data / 'config.py').write_text(CONFIG)
+    assert page_of(tmp_path / 'other').sections == ['setup', 'analyses', 'configs']
+
+
+def test_a_damaged_result_alone_is_named(tmp_path):
+    (tmp_path / 'coco_c.json').write_text('{"schema": 2}')
+    with pytest.raises(UserError, match='found .*coco_c.json is damaged'):
+        write_page(tmp_path)
 
 
 @pytest.mark.parametrize('name', ['no', 'empty'])
 def test_nothing_is_a_sentence(tmp_path, name):
     (tmp_path / 'empty' / '20260101_000000').mkdir(parents=True)
-    with pytest.raises(UserError, match='does not exist|nothing to report on'):
+    with pytest.raises(UserError, match='does not exist|but found none'):
         write_page(tmp_path / name)
     assert not (tmp_path / name / 'report.html').exists()
 
@@ -146,7 +167,7 @@ def test_runs_that_are_not_all_done_are_compared_as_far_as_they_can_be(tmp_path)
         folder.mkdir(parents=True)
         make_result(i, corruptions, [3], clean=0.3 + i / 10).save(folder / 'robustness.json')
     page = page_of(tmp_path)
-    assert '1 of 3 runs, whose seed not all methods have; 1 test sets' in page.text
+    assert '1 of 3 runs, whose seed not all methods have; 1 cells' in page.text
     assert 'plain 40.0' in page.text and 'dat 50.0' in page.text and '30.0' not in page.text
 
 

@@ -21,7 +21,7 @@ def test_the_path_of_the_page_is_printed(tmp_path, monkeypatch, capsys):
     assert (tmp_path / 'report.html').read_text().startswith('<!doctype html>')
 
 
-@pytest.mark.parametrize('name, message', [('none', 'does not exist'), ('.', 'nothing to report')])
+@pytest.mark.parametrize('name, message', [('none', 'does not exist'), ('.', 'but found none')])
 def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys, name, message):
     with pytest.raises(SystemExit) as ended:
         run(monkeypatch, tmp_path / name)

@@ -174,6 +174,8 @@ def find_runs(root: str | Path) -> dict[str, list[Run]]:
         inside[:] = [] if deep else sorted(
             x for x in inside if not START.fullmatch(x) and x != 'analyses'
         )
+    if not folders and any(START.fullmatch(path.name) for path in root.iterdir()):
+        folders = [root]  # something else was done, such as an analysis
     paths = {folder: _method(folder, root) for folder in folders}
     last = [path.name for path in set(paths.values())]
     runs = [
