@@ -156,11 +156,12 @@ def test_two_processes_give_the_figures_of_one(evaluate, case, tmp_path):
         'TOOL': 'test_coco_c.py', 'PYTHONPATH': str(ROOT / 'tests/evaluation'),
     }
     command = [ROOT / 'tools/dist_test.sh', config, case[1], '2', '--corruptions', 'shot_noise',
-               '--severities', '1', '--work-dir', 'work']
+               '--severities', '1', '--work-dir', 'work', '--show', '1']
     run = subprocess.run(list(map(str, command)), cwd=tmp_path, env=environment,
                          capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
     assert run.stdout.count('partial: mean of 1 of 75 cells') == 1
+    assert list(pictures(tmp_path / 'work')) == ['val2017_0.png']
     result = Result.load(tmp_path / 'work/coco_c.json')
     assert result.cells == expected.cells
     difference = result.identity.difference(expected.identity, model=True)

@@ -115,7 +115,7 @@ def evaluate(
         trials: How each cell is evaluated; cells that the file has are passed over.
         identity: From :func:`identify`.
         path: JSON file of the result, which is added to.
-        then: What rank 0 does with the loaded model after the last cell. Defaults to None.
+        then: What every rank does with the loaded model after the last cell. Defaults to None.
 
     Raises:
         UserError: The file holds results of something else, or the evaluator does not give the
@@ -157,7 +157,7 @@ def evaluate(
             f'{cell_name(cell)}: {identity.metric} {result.value(cell):.3f} '
             f'[{done}/{len(trials)} cells, eta {left}]'
         )
-    if then is not None and is_main_process():
+    if then is not None:
         then(runner)
     runner.call_hook('after_run')
     return result

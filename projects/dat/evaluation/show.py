@@ -12,6 +12,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.dataset import BaseDataset
+from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
@@ -51,6 +52,8 @@ def draw_examples(
 ) -> None:
     """Draw the first test images, each as one PNG file with a panel for each of some cells.
 
+    Every rank of a distributed run calls it, and rank 0 draws.
+
     Of every set there is the middle one of its levels. A detector's panels have its boxes with a
     score of at least 0.3, and follow one of the ground truth; a classifier's have the class that it
     finds likeliest. The files also say in words what is to be seen (PNG's keyword Description).
@@ -69,8 +72,10 @@ def draw_examples(
     sheets = {}
     for cell in chosen_cells(trials):
         trial = trials[cell]
-        loader = runner.build_dataloader(trial.loader)
+        loader = runner.build_dataloader(trial.loader)  # its sampler asks the other ranks
         dataset = loader.dataset
+        if not is_main_process():
+            continue
         if cell == CLEAN:
             first = map(dataset.get_data_info, range(min(count, len(dataset))))
             sheets = {_key(info): (info, []) for info in first}
