@@ -23,6 +23,7 @@ TOOL=test_robustness.py tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments].
 import argparse
 import os.path as osp
 import sys
+from collections.abc import Collection
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -38,7 +39,7 @@ from projects.dat.corruptions import CHANNEL_ORDERS, CORRUPTIONS, SETS, SEVERITI
 from projects.dat.evaluation.comparison import Comparison  # noqa: E402
 from projects.dat.evaluation.evaluate import evaluate, identify  # noqa: E402
 from projects.dat.evaluation.report import terminal_text  # noqa: E402
-from projects.dat.evaluation.results import CLEAN  # noqa: E402
+from projects.dat.evaluation.results import CLEAN, Cell  # noqa: E402
 from projects.dat.evaluation.show import FOLDER, draw_examples  # noqa: E402
 from projects.dat.evaluation.test_images import images_sha256  # noqa: E402
 from projects.dat.evaluation.test_sets import (  # noqa: E402
@@ -151,6 +152,16 @@ def options_of(args: argparse.Namespace) -> Options:
     return Options(**{name: getattr(args, name) for name in names if hasattr(args, name)})
 
 
+def check_show(count: int, cells: Collection[Cell]) -> None:
+    """Check that as many images of these cells can be shown."""
+    if count < 0 or (count and CLEAN not in cells):
+        raise UserError(
+            "expected --show to be a number of images of a set that is made from the config's test "
+            f'images, such as corruptions or attacks, but found --show {count} for '
+            f'{", ".join(dict.fromkeys(name for name, _ in cells))}'
+        )
+
+
 def main() -> None:
     args = parse_args()
     cfg = cli.load_config(args)
@@ -169,14 +180,9 @@ def evaluate_sets(cfg: Config, args: argparse.Namespace, out: str) -> None:
     if CLEAN in trials:
         data[CLEAN[0]] = dict(images_sha256=images_sha256(cfg))
     identity = identify(cfg, data, args.metric or default_metric(cfg))
+    check_show(args.show, trials)
     show, pictures = None, Path(cfg.work_dir, FOLDER)
     if args.show:
-        if args.show < 0 or CLEAN not in trials:
-            raise UserError(
-                f'expected --show to be a number of images of a set that is made from the '
-                f"config's test images, such as corruptions or attacks, but found --show "
-                f'{args.show} for {", ".join(found.name for found in chosen)}'
-            )
         show = partial(draw_examples, trials=trials, count=args.show, folder=pictures)
     with writing_to(cfg.work_dir):
         result = evaluate(cfg, trials, identity, out, show)

@@ -86,7 +86,7 @@ def test_pictures_of_test_images(run, case, tmp_path):
     'arguments, message',
     [
         (['--on', 'coco_o=nowhere'], 'six domains of COCO-O in nowhere, but there is no sketch/'),
-        (['--show', '-1'], 'expected --show to be a number of images.*--show -1 for coco_c'),
+        (['--show', '-1'], 'expected --show to be a number of images.*--show -1 for clean, '),
         (['--on', 'fgsm', '--losses', '['], "--losses to be a regular expression.*found '['"),
         (['--on', 'fgsm', '--losses', 'mask'], "matches 'mask', found loss_cls, loss_bbox"),
         (['--on', 'fgsm', '--eps', '-1'], 'eps must be 0 or more'),
