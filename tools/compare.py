@@ -43,7 +43,7 @@ from projects.dat.runtime.files import replacing  # noqa: E402
 from projects.dat.runtime.methods import PLAIN, methods_of  # noqa: E402
 from projects.dat.training.runner import check_adversarial, check_model  # noqa: E402
 from tools.test_robustness import (  # noqa: E402
-    add_evaluation_arguments, evaluation_options, options_of,
+    add_evaluation_arguments, check_show, evaluation_options, options_of,
 )
 
 RESULT = 'robustness.json'
@@ -152,6 +152,7 @@ def make_config(fragment: str | None, run: Path, seed: int, args: argparse.Names
 def check(cfg: Config, args: argparse.Namespace) -> list[Cell]:
     """Look for all that can be amiss now, rather than after the first training; give the cells."""
     cells = list(trials_of(cfg, choose_sets(cfg, args.on, options_of(args))))
+    check_show(args.show, cells)
     cfg = copy.deepcopy(cfg)
     if cfg.load_from in [str(initial_weights(seed, args)) for seed in args.seeds]:
         cfg.load_from = None  # about to be written
@@ -303,6 +304,7 @@ def main() -> None:
     comparison = Comparison(results, times)
     print(f'\n{write_report(comparison, args.out)}')
     print(f'\nwrote {args.out}/comparison.md, its .csv files and plots')
+    print(f'all on one page: python tools/report.py {args.out}')
 
 
 if __name__ == '__main__':

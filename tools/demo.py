@@ -3,8 +3,9 @@
 Makes a small data set, trains an EfficientDet on it from ImageNet weights, trains on from there for
 as many iterations plainly, with Det-AdvProp and with Discrete Adversarial Training, with several
 seeds each, evaluates all on clean and on corrupted images, and says in a table and in words what
-came out. In one folder it leaves the DAT checkpoint, curves, a picture of the attack, detections
-and the whole comparison. A demo that was interrupted goes on where it stopped.
+came out. In one folder it leaves the DAT checkpoint, curves, a picture of the attack, detections,
+the whole comparison, and a page with all of it. A demo that was interrupted goes on where it
+stopped.
 """
 
 import argparse
@@ -25,12 +26,15 @@ sys.path.insert(0, str(ROOT))
 import projects.dat.register  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
 
 from projects.dat.evaluation.comparison import Comparison, Spread  # noqa: E402
+from projects.dat.evaluation.html_report import PAGE, write_page  # noqa: E402
 from projects.dat.evaluation.results import CLEAN, Result  # noqa: E402
+from projects.dat.evaluation.show import FOLDER  # noqa: E402
 from projects.dat.evaluation.summaries import mean_of  # noqa: E402
 from projects.dat.evaluation.tables import Table, to_terminal  # noqa: E402
 from projects.dat.runtime import cli  # noqa: E402
 from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.runtime.files import replacing  # noqa: E402
+from tools.compare import RESULT  # noqa: E402
 from tools.demo_pictures import draw_curves, draw_detections, read_losses  # noqa: E402
 from tools.make_demo_data import DemoData, make_demo_data  # noqa: E402
 
@@ -66,9 +70,10 @@ LIMITS = (
 FILES = {
     'checkpoint.pth': 'the detector trained with DAT, for any MMDetection tool',
     'attack.png': 'what the attack does to training images',
-    'detections.png': 'what the plain detector and that of DAT find, without and with noise',
+    f'{FOLDER}/detections.png': 'what plain and DAT find, without and with noise',
     'curves.png': 'losses, changed tokens, and AP of all methods',
     'comparison/': 'all runs with their configs and logs; comparison.md has all tables and plots',
+    PAGE: 'all of this on one page; open it in a browser',
 }
 INTERVAL = 30  # seconds between lines of progress
 
@@ -101,7 +106,7 @@ def compare(out: Path, checkpoint: Path) -> Comparison:
     arguments += ['--corruptions', *CORRUPTIONS, '--severities', SEVERITY]
     run_tool('compare.py', arguments, out, lambda: sum(map(_share_done, runs)) / len(runs))
     return Comparison({
-        name: [Result.load(folder / method / f'seed{seed}' / 'coco_c.json') for seed in SEEDS]
+        name: [Result.load(folder / method / f'seed{seed}' / RESULT) for seed in SEEDS]
         for method, name in METHODS.items()
     })
 
@@ -151,8 +156,8 @@ def _report_progress(process: subprocess.Popen, share_done: Callable[[], float])
 def _share_done(run: Path) -> float:
     """Of a run of the comparison, 0..1: training is two thirds of the work and evaluation one."""
     cells = 0
-    if (run / 'coco_c.json').exists():
-        cells = len(Result.load(run / 'coco_c.json').cells)
+    if (run / RESULT).exists():
+        cells = len(Result.load(run / RESULT).cells)
     trained = _share_trained(run, TUNING)
     return (2 * trained + cells / (1 + len(CELLS))) / 3
 
@@ -203,7 +208,7 @@ def main() -> None:
           f'{len(SEEDS)} seeds, and a test of each on clean and corrupted images', flush=True)
     comparison = compare(out, checkpoint)
 
-    print('[4/5] Pictures', flush=True)
+    print('[4/5] Pictures, and a page of everything', flush=True)
     folder = out / 'comparison'
     run = folder / 'dat' / f'seed{SEEDS[0]}'
     shutil.copyfile(run / 'checkpoint.pth', out / 'checkpoint.pth')
@@ -214,7 +219,8 @@ def main() -> None:
     draw_curves(runs, comparison, QUANTITIES, out / 'curves.png')
     images = sorted((out / 'data' / 'val2017').iterdir())[:4]
     compared = {name: runs[name] / 'checkpoint.pth' for name in ('plain', 'DAT')}
-    draw_detections(CONFIG, compared, images, SEVERITY, out / 'detections.png')
+    draw_detections(CONFIG, compared, images, SEVERITY, out / FOLDER / 'detections.png')
+    write_page(out)
 
     print(f'[5/5] Results\n\n{summarize(comparison)}\n\n{LIMITS}\n')
     for name, what in FILES.items():

@@ -16,6 +16,7 @@ from mmdet.apis import inference_detector, init_detector
 from projects.dat.corruptions import corrupt
 from projects.dat.evaluation.comparison import Comparison
 from projects.dat.evaluation.plots import COLORS
+from projects.dat.evaluation.show import DESCRIPTION
 from projects.dat.evaluation.summaries import Quantity
 
 NOISE = 'gaussian_noise'
@@ -86,7 +87,12 @@ def draw_detections(
             axes.set_axis_off()
             found = inference_detector(models[name], image).pred_instances
             _draw_boxes(axes, found[found.scores >= SCORE], models[name].dataset_meta['classes'])
-    figure.savefig(path, dpi=70)
+    path.parent.mkdir(exist_ok=True)
+    words = (
+        f'{len(images)} test images, a row each, without and with noise of severity {severity}, '
+        f'and the objects that {" and ".join(models)} find in them.'
+    )
+    figure.savefig(path, dpi=70, metadata={DESCRIPTION: words})
 
 
 def _draw_boxes(axes: Axes, found, classes: tuple[str, ...]) -> None:

@@ -23,7 +23,9 @@ TOOL=test_robustness.py tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments].
 import argparse
 import os.path as osp
 import sys
+from collections.abc import Collection
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -37,7 +39,8 @@ from projects.dat.corruptions import CHANNEL_ORDERS, CORRUPTIONS, SETS, SEVERITI
 from projects.dat.evaluation.comparison import Comparison  # noqa: E402
 from projects.dat.evaluation.evaluate import evaluate, identify  # noqa: E402
 from projects.dat.evaluation.report import terminal_text  # noqa: E402
-from projects.dat.evaluation.results import CLEAN  # noqa: E402
+from projects.dat.evaluation.results import CLEAN, Cell  # noqa: E402
+from projects.dat.evaluation.show import FOLDER, draw_examples  # noqa: E402
 from projects.dat.evaluation.test_images import images_sha256  # noqa: E402
 from projects.dat.evaluation.test_sets import (  # noqa: E402
     Options, choose_sets, default_metric, trials_of, with_own_images,
@@ -122,6 +125,11 @@ def add_corruption_arguments(parser: argparse.ArgumentParser, seed: str = '--see
         help='what is summarized, as the evaluator calls it (default: coco/bbox_mAP of detectors, '
         'accuracy/top1 of classifiers)',
     )
+    parser.add_argument(
+        '--show', type=int, default=0, metavar='N',
+        help='draw the first N test images, as they are and as each corruption or attack changes '
+        'them, with what the model finds, into <work dir>/pictures (default: 0)',
+    )
 
 
 def evaluation_options(args: argparse.Namespace) -> list[str]:
@@ -144,6 +152,16 @@ def options_of(args: argparse.Namespace) -> Options:
     return Options(**{name: getattr(args, name) for name in names if hasattr(args, name)})
 
 
+def check_show(count: int, cells: Collection[Cell]) -> None:
+    """Check that as many images of these cells can be shown."""
+    if count < 0 or (count and CLEAN not in cells):
+        raise UserError(
+            "expected --show to be a number of images of a set that is made from the config's test "
+            f'images, such as corruptions or attacks, but found --show {count} for '
+            f'{", ".join(dict.fromkeys(name for name, _ in cells))}'
+        )
+
+
 def main() -> None:
     args = parse_args()
     cfg = cli.load_config(args)
@@ -162,10 +180,16 @@ def evaluate_sets(cfg: Config, args: argparse.Namespace, out: str) -> None:
     if CLEAN in trials:
         data[CLEAN[0]] = dict(images_sha256=images_sha256(cfg))
     identity = identify(cfg, data, args.metric or default_metric(cfg))
+    check_show(args.show, trials)
+    show, pictures = None, Path(cfg.work_dir, FOLDER)
+    if args.show:
+        show = partial(draw_examples, trials=trials, count=args.show, folder=pictures)
     with writing_to(cfg.work_dir):
-        result = evaluate(cfg, trials, identity, out)
+        result = evaluate(cfg, trials, identity, out, show)
     if is_main_process():
         print(f'\n{terminal_text(Comparison({Path(args.checkpoint).name: [result]}))}\nwrote {out}')
+        if show:
+            print(f'and pictures of test images in {pictures}')
 
 
 if __name__ == '__main__':

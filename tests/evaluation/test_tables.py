@@ -23,3 +23,10 @@ def test_long_names_are_broken_in_the_terminal_and_whole_in_markdown():
 def test_markdown():
     table = tables.Table('T', ['run', 'mPC'], [['a|b', '1.0']])
     assert tables.to_markdown(table) == '## T\n\n| run | mPC |\n| --- | ---: |\n| a\\|b | 1.0 |\n'
+
+
+def test_markdown_is_read_again():
+    found = [tables.Table('T | t', ['run', 'mPC'], [['a|b', '1.0'], ['', '-']])] * 2
+    text = '\n'.join(['# Title', *map(tables.to_markdown, found), '![x](x.png)', 'A note.'])
+    assert tables.from_markdown(text) == (found, ['A note.'])
+    assert tables.from_markdown('| no heading |\n## empty\n') == ([], ['| no heading |'])

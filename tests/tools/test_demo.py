@@ -54,7 +54,7 @@ def test_progress_of_a_run(tmp_path):
     assert demo._share_done(tmp_path) == pytest.approx(2 / 3 * 30 / (demo.EPOCH * demo.TUNING))
     (tmp_path / 'checkpoint.pth').touch()
     assert demo._share_done(tmp_path) == pytest.approx(2 / 3)
-    result(0, 0.5, 0.2).save(tmp_path / 'coco_c.json')
+    result(0, 0.5, 0.2).save(tmp_path / demo.RESULT)
     assert demo._share_done(tmp_path) == pytest.approx(1)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -84,9 +85,20 @@ def write_manifest(root, sha256, **changes):
     (root / 'manifest.json').write_text(json.dumps(manifest))
 
 
+def pictures(work_dir):
+    """Bytes of the pictures of test images, by name."""
+    files = sorted((work_dir / 'pictures').iterdir())
+    contents = {file.name: file.read_bytes() for file in files}
+    shutil.rmtree(work_dir / 'pictures')
+    return contents
+
+
 def test_on_the_fly_equals_a_png_tree(evaluate, tree, tmp_path, capsys):
-    result = evaluate(*GRID)
+    result = evaluate(*GRID, '--show', '2')
     out = capsys.readouterr().out
+    shown = pictures(tmp_path / 'work')
+    assert list(shown) == ['val2017_0.png', 'val2017_1.png']
+    assert out.endswith(f'and pictures of test images in {tmp_path}/work/pictures\n')
     assert 'partial: mean of 4 of 75 cells' in out and 'mPC  ' not in out
     assert {found.num_images for found in result.cells.values()} == {7}
     # What would be equal in any case proves nothing.
@@ -95,6 +107,8 @@ def test_on_the_fly_equals_a_png_tree(evaluate, tree, tmp_path, capsys):
     from_tree = evaluate(*GRID, '--coco-c', tree, out=tmp_path / 'tree.json')
     # The pixels are the same, and so is the result; it may be added to either way.
     assert from_tree == result
+    evaluate(*GRID, '--coco-c', tree, '--show', '2', out=tmp_path / 'tree.json')
+    assert pictures(tmp_path / 'work') == shown
     evaluate('--corruptions', 'fog', '--severities', '1', out=tmp_path / 'tree.json')
     rgb = evaluate('--corruptions', 'shot_noise', '--severities', '1', '--channel-order', 'rgb',
                    out=tmp_path / 'rgb.json')
@@ -142,11 +156,12 @@ def test_two_processes_give_the_figures_of_one(evaluate, case, tmp_path):
         'TOOL': 'test_coco_c.py', 'PYTHONPATH': str(ROOT / 'tests/evaluation'),
     }
     command = [ROOT / 'tools/dist_test.sh', config, case[1], '2', '--corruptions', 'shot_noise',
-               '--severities', '1', '--work-dir', 'work']
+               '--severities', '1', '--work-dir', 'work', '--show', '1']
     run = subprocess.run(list(map(str, command)), cwd=tmp_path, env=environment,
                          capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
     assert run.stdout.count('partial: mean of 1 of 75 cells') == 1
+    assert list(pictures(tmp_path / 'work')) == ['val2017_0.png']
     result = Result.load(tmp_path / 'work/coco_c.json')
     assert result.cells == expected.cells
     difference = result.identity.difference(expected.identity, model=True)

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 from mmengine.runner import TestLoop as Loop
+from PIL import Image
 
 from projects.dat.evaluation.model_classes import WNIDS
 from projects.dat.evaluation.results import CLEAN, Result
@@ -151,6 +152,21 @@ def test_beside_the_configs_own_images(evaluate, sets, tmp_path):
     assert set(alone.cells) == {('cats', 0)}
 
 
+def test_pictures_of_test_images(evaluate, tmp_path):
+    config, checkpoint = write_case(tmp_path, classes=3)
+    for name, label in {'cat': 0, 'dog': 0, 'owl': 2}.items():
+        write_image(tmp_path / f'data/val/{name}/0.png', label)
+    evaluate('imagenet_c', config=config, checkpoint=checkpoint,
+             options=['--corruptions', 'shot_noise', '--severities', '1', '--show', '2'])
+    words = {}
+    for file in sorted((tmp_path / 'work/pictures').iterdir()):
+        with Image.open(file) as picture:
+            words[file.name] = picture.text['Description']
+    assert list(words) == ['cat_0.png', 'dog_0.png']
+    assert words['cat_0.png'].startswith('0.png. clean: cat 0.60; shot_noise 1: ')
+    assert words['dog_0.png'].startswith('0.png. clean: cat 0.60 (wrong); shot_noise 1: ')
+
+
 def copied(sets, tmp_path, name):
     return shutil.copytree(sets / name, tmp_path / name)
 
@@ -224,6 +240,10 @@ def test_layouts_that_do_not_fit(
 def test_sets_that_cannot_be_had(mistake, sets, asked, message):
     asked = [text.replace('SETS', str(sets)) for text in asked]
     assert re.search(message, mistake(*asked))
+
+
+def test_sets_of_other_images_are_not_shown(mistake, sets):
+    assert '--show 3 for imagenet_a' in mistake(f'imagenet_a={sets}', options=['--show', '3'])
 
 
 def test_sets_of_the_other_task(mistake, sets, tmp_path):

@@ -1,14 +1,18 @@
 """tools/test_robustness.py with a detector: under attack, and on COCO-O."""
 
+import json
 import shutil
 import sys
+from collections import Counter
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from projects.dat.evaluation.results import CLEAN, Result
 from projects.dat.evaluation.summaries import DOMAINS
 from projects.dat.runtime import cli
-from tests.evaluation.bright_boxes import write_case
+from tests.evaluation.bright_boxes import CLASSES, write_case
 from tools.test_robustness import main
 
 
@@ -54,10 +58,35 @@ def test_attacks_and_coco_o_add_to_one_file(run, case, capsys):
     assert 'losses of fgsm is loss and cls' in capsys.readouterr().err
 
 
+def test_pictures_of_test_images(run, case, tmp_path):
+    run('--on', 'coco_c', 'pgd', '--corruptions', 'fog', '--severities', '1', '3', '5',
+        '--eps', '64/255', '--steps', '2', '--show', '2')
+    data = json.loads((case[0].parent / 'data/annotations/instances_val2017.json').read_text())
+    for i in range(2):
+        with Image.open(tmp_path / 'pictures' / f'val2017_{i}.png') as picture:
+            name, words = picture.text['Description'].removesuffix('.').split('. ')
+            pixels = np.asarray(picture).astype(int)
+        found = dict(panel.split(': ') for panel in words.split('; '))
+        assert name == f'{i}.jpg'
+        assert list(found) == ['ground truth', 'clean', 'fog 3', 'pgd 64/255']
+        colors = Counter(
+            CLASSES[box['category_id'] - 1] for box in data['annotations']
+            if box['image_id'] == data['images'][i]['id']
+        )
+        truth = dict(part.split(' ')[::-1] for part in found['ground truth'].split(', '))
+        assert truth == {color: str(count) for color, count in colors.items()}
+        # On clean images the detector finds what there is.
+        assert found['clean'] == found['ground truth']
+    # Where there are no boxes, only corruption and attack change the image.
+    truth, clean, fog, pgd = np.split(pixels[-60:-20, 8:], 4, axis=1)
+    assert (truth == clean).all() and (fog != clean).mean() > 0.5 and (pgd != clean).any()
+
+
 @pytest.mark.parametrize(
     'arguments, message',
     [
         (['--on', 'coco_o=nowhere'], 'six domains of COCO-O in nowhere, but there is no sketch/'),
+        (['--show', '-1'], 'expected --show to be a number of images.*--show -1 for clean, '),
         (['--on', 'fgsm', '--losses', '['], "--losses to be a regular expression.*found '['"),
         (['--on', 'fgsm', '--losses', 'mask'], "matches 'mask', found loss_cls, loss_bbox"),
         (['--on', 'fgsm', '--eps', '-1'], 'eps must be 0 or more'),

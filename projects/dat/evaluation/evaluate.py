@@ -102,7 +102,8 @@ def package_versions(cfg: Config) -> dict[str, str]:
 
 
 def evaluate(
-    cfg: Config, trials: Mapping[Cell, Trial], identity: Identity, path: str | Path
+    cfg: Config, trials: Mapping[Cell, Trial], identity: Identity, path: str | Path,
+    then: Callable[[Runner], None] | None = None,
 ) -> Result:
     """Evaluate ``cfg.load_from`` on some cells; the model is built and loaded once.
 
@@ -114,6 +115,7 @@ def evaluate(
         trials: How each cell is evaluated; cells that the file has are passed over.
         identity: From :func:`identify`.
         path: JSON file of the result, which is added to.
+        then: What every rank does with the loaded model after the last cell. Defaults to None.
 
     Raises:
         UserError: The file holds results of something else, or the evaluator does not give the
@@ -155,6 +157,8 @@ def evaluate(
             f'{cell_name(cell)}: {identity.metric} {result.value(cell):.3f} '
             f'[{done}/{len(trials)} cells, eta {left}]'
         )
+    if then is not None:
+        then(runner)
     runner.call_hook('after_run')
     return result
 

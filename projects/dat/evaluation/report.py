@@ -26,7 +26,7 @@ _MARKED = {'rPC': 'rPC %', **{name: f'{name} ↓' for name in summaries.ERRORS}}
 def terminal_text(comparison: Comparison) -> str:
     """All tables, aligned."""
     shown = summary_tables(comparison) + cell_tables(comparison)
-    return '\n'.join([*map(to_terminal, shown), *_notes(comparison)])
+    return '\n'.join([*map(to_terminal, shown), *notes(comparison)])
 
 
 def write_report(comparison: Comparison, out: str | Path) -> str:
@@ -58,7 +58,7 @@ def write_report(comparison: Comparison, out: str | Path) -> str:
             _write(out / name, picture.getvalue())
             links.append(f'![{name}]({name})\n')
     summary, cells = (map(to_markdown, f(comparison)) for f in (summary_tables, cell_tables))
-    markdown = '\n'.join(['# Robustness\n', *summary, *links, *cells, *_notes(comparison), ''])
+    markdown = '\n'.join(['# Robustness\n', *summary, *links, *cells, *notes(comparison), ''])
     _write(out / 'comparison.md', markdown.encode())
     _write(out / 'comparison.csv', cells_csv(comparison).encode())
     _write(out / 'summary.csv', summary_csv(comparison).encode())
@@ -175,7 +175,8 @@ def _summary(comparison: Comparison) -> dict[str, Quantity]:
     return {name: summaries.named(name) for name in known}
 
 
-def _notes(comparison: Comparison) -> list[str]:
+def notes(comparison: Comparison) -> list[str]:
+    """What the tables' readers need to know besides."""
     found = comparison.example.cells
     # The table of other sets has their numbers.
     counts = sorted({found[cell].num_images for cell in found.keys() - comparison.other_cells})

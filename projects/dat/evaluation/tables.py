@@ -35,6 +35,21 @@ def to_markdown(table: Table) -> str:
     return '\n'.join([f'## {table.title}', '', *(f'| {row} |' for row in rows)]) + '\n'
 
 
+def from_markdown(text: str) -> tuple[list[Table], list[str]]:
+    """What :func:`to_markdown` made tables of, and other lines; headings and pictures are not kept.
+    """
+    tables, others = [], []
+    for line in text.splitlines():
+        if line.startswith('## '):
+            tables.append((line[3:], []))
+        elif line.startswith('| ') and tables:
+            cells = line.removeprefix('| ').removesuffix(' |').split(' | ')
+            tables[-1][1].append([cell.replace(r'\|', '|') for cell in cells])
+        elif line and not line.startswith(('# ', '![')):
+            others.append(line)
+    return [Table(title, lines[0], lines[2:]) for title, lines in tables if len(lines) > 1], others
+
+
 def points(value: float) -> str:
     """A fraction in points."""
     return f'{100 * value:.1f}'
