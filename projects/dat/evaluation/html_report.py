@@ -30,6 +30,8 @@ PLOTS = {
     'corruption and severity',
     plots.clean_against_corrupted: 'The metric on corrupted images against that on clean ones, a '
     'point for each method',
+    plots.time_against_corrupted: 'The metric on corrupted images against the time of training, a '
+    'point for each method',
 }
 IN_TABLES = 'The tables have the figures.'
 
