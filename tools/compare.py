@@ -6,6 +6,9 @@ Evaluates each run on clean and on corrupted images, or on what --on says; write
 with means over the seeds, and differences from the first method that are taken seed by seed.
 Finished stages are kept: a comparison that was interrupted goes on where it stopped. The run of a
 method and a seed lies in OUT/METHOD/seedN.
+
+A self-supervised model is compared by classifiers on its frozen backbone, which --probe names; each
+is trained for every run and has a report of its own in OUT/PROBE.
 """
 
 import argparse
@@ -33,20 +36,26 @@ from mmengine.runner import set_random_seed  # noqa: E402
 
 from projects.dat.evaluation.benchmark import load_costs  # noqa: E402
 from projects.dat.evaluation.comparison import Comparison  # noqa: E402
+from projects.dat.evaluation.model_classes import is_classifier  # noqa: E402
 from projects.dat.evaluation.report import write_report  # noqa: E402
 from projects.dat.evaluation.results import Cell, Result  # noqa: E402
 from projects.dat.evaluation.test_sets import choose_sets, trials_of  # noqa: E402
+from projects.dat.models.pretraining import backbone_of  # noqa: E402
 from projects.dat.runtime import cli  # noqa: E402
-from projects.dat.runtime.config import set_data_root  # noqa: E402
+from projects.dat.runtime.config import set_data_root, type_name  # noqa: E402
 from projects.dat.runtime.errors import UserError  # noqa: E402
 from projects.dat.runtime.files import replacing  # noqa: E402
 from projects.dat.runtime.methods import PLAIN, methods_of  # noqa: E402
+from projects.dat.runtime.preflight.parts import build_model  # noqa: E402
+from projects.dat.runtime.preflight.weights import check_fits  # noqa: E402
 from projects.dat.training.runner import check_adversarial, check_model  # noqa: E402
 from tools.test_robustness import (  # noqa: E402
     add_evaluation_arguments, check_show, evaluation_options, options_of,
 )
 
 RESULT = 'robustness.json'
+CHECKPOINT = 'checkpoint.pth'
+BACKBONE = 'backbone.pth'
 # For runs side by side on a CPU. glibc would hand every feature map back to the system and ask for
 # it again, which takes 40 % of the time of training EfficientNet-Lite0.
 ONE_THREAD = dict(
@@ -83,6 +92,11 @@ def parse_args() -> argparse.Namespace:
         'that have it',
     )
     parser.add_argument(
+        '--probe', nargs='+', type=Path, default=[], metavar='CONFIG',
+        help='of a self-supervised model: configs of classifiers on its backbone, such as '
+        'configs/selfsup/linear_probe_small.py',
+    )
+    parser.add_argument(
         '--start-from', type=Path, metavar='RUNS',
         help='folder of a method in an earlier comparison: each run starts from the checkpoint of '
         "its run with the same seed (default: the config's load_from, or initial weights)",
@@ -106,7 +120,7 @@ def check_arguments(args: argparse.Namespace) -> None:
     if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
         raise UserError(f'expected --seeds that differ, from 0 on, but got {args.seeds}')
     for seed in args.seeds if args.start_from else ():
-        if not (args.start_from / f'seed{seed}' / 'checkpoint.pth').is_file():
+        if not (args.start_from / f'seed{seed}' / CHECKPOINT).is_file():
             raise UserError(
                 f'expected --start-from to have a finished run of each seed, but {args.start_from}/'
                 f'seed{seed}/checkpoint.pth does not exist: finish that comparison first, or give '
@@ -143,25 +157,61 @@ def make_config(fragment: str | None, run: Path, seed: int, args: argparse.Names
     if not any(hook and hook['type'] == 'RandomStateHook' for hook in hooks):
         cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='RandomStateHook')]
     if args.start_from is not None:
-        cfg.load_from = str((args.start_from / f'seed{seed}' / 'checkpoint.pth').resolve())
+        cfg.load_from = str((args.start_from / f'seed{seed}' / CHECKPOINT).resolve())
     cfg.load_from = cfg.get('load_from') or str(initial_weights(seed, args))
     cfg.work_dir = str(run)
     return cfg
 
 
-def check(cfg: Config, args: argparse.Namespace) -> list[Cell]:
-    """Look for all that can be amiss now, rather than after the first training; give the cells."""
-    cells = list(trials_of(cfg, choose_sets(cfg, args.on, options_of(args))))
-    check_show(args.show, cells)
+def make_probe_config(probe: Path, run: Path, seed: int, args: argparse.Namespace) -> Config:
+    """The config of a classifier on the backbone of a run."""
+    cfg = cli.read_config(str(probe))
+    if not is_classifier(cfg):
+        raise UserError(
+            f'expected the config of a classifier for --probe, found {probe} with the model '
+            f'{type_name(cfg.model)}: give one such as configs/selfsup/linear_probe_small.py'
+        )
+    if args.data_root is not None:
+        set_data_root(cfg, args.data_root)
+    file = str((run / BACKBONE).resolve())
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=file, prefix='backbone')
+    cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
+    cfg.work_dir = str(run / probe.stem)
+    return cfg
+
+
+def check_run(cfg: Config, args: argparse.Namespace) -> None:
+    """Look for all that can be amiss with a training now, rather than after the first one."""
     cfg = copy.deepcopy(cfg)
     if cfg.load_from in [str(initial_weights(seed, args)) for seed in args.seeds]:
         cfg.load_from = None  # about to be written
     cli.check_once(cfg, 'train')
-    cfg.load_from = None  # what is tested will come from the training
-    cli.check_once(cfg, 'test')
     if 'adversarial' in cfg:
         check_adversarial(cfg, load=True)
         check_model(cfg)
+
+
+def check_probe(cfg: Config, pretraining: Config, args: argparse.Namespace) -> None:
+    """The same for a classifier, whose backbone has to be the one that is pre-trained."""
+    cfg = copy.deepcopy(cfg)
+    cfg.model.backbone.init_cfg = None  # about to be written
+    backbone, _ = backbone_of(build_model(pretraining), args.config)
+    check_run(cfg, args)
+    check_fits(build_model(cfg).backbone, backbone.state_dict(), f'one by {args.config}')
+
+
+def check_evaluated(cfg: Config, args: argparse.Namespace) -> list[Cell]:
+    """The same for the evaluation of what a training will give; its cells."""
+    if not cfg.get('test_dataloader'):
+        raise UserError(
+            f'expected a test_dataloader in {cfg.filename}, found none: add one, or, for a '
+            'self-supervised model, name a classifier on its backbone with --probe CONFIG'
+        )
+    cells = list(trials_of(cfg, choose_sets(cfg, args.on, options_of(args))))
+    check_show(args.show, cells)
+    cfg = copy.deepcopy(cfg)
+    cfg.load_from = None  # what is tested will come from the training
+    cli.check_once(cfg, 'test')
     return cells
 
 
@@ -200,17 +250,28 @@ class Runs:
         """Train and evaluate, or go on with it, in a folder beside its config."""
         print(f'{title}: {run}', flush=True)
         start = time.monotonic()
-        checkpoint, last = run / 'checkpoint.pth', run / 'last_checkpoint'
+        self._train(run)
+        probes = [run / probe.stem for probe in self.args.probe]
+        if probes and not (run / BACKBONE).exists():
+            self._tool('extract_backbone.py', run, run / CHECKPOINT, run / BACKBONE)
+        for probe in probes:
+            self._train(probe)
+        for evaluated in probes or [run]:
+            options = ['--work-dir', evaluated / 'evaluation', '--out', evaluated / RESULT]
+            options += evaluation_options(self.args)
+            if probes:  # all weights come from the probe's training
+                options += ['--cfg-options', 'model.backbone.init_cfg=None']
+            self._tool('test_robustness.py', evaluated, evaluated / CHECKPOINT, *options)
+        if self.args.jobs > 1:
+            minutes, seconds = divmod(round(time.monotonic() - start), 60)
+            print(f'{title}: done in {minutes}:{seconds:02}', flush=True)
+
+    def _train(self, run: Path) -> None:
+        checkpoint, last = run / CHECKPOINT, run / 'last_checkpoint'
         if not checkpoint.exists():
             self._tool('train.py', run, *(['--resume'] if last.exists() else []))
             with replacing(checkpoint) as temporary:
                 shutil.copyfile(last.read_text(), temporary)
-        options = ['--work-dir', run / 'evaluation', '--out', run / RESULT]
-        options += evaluation_options(self.args)
-        self._tool('test_robustness.py', run, checkpoint, *options)
-        if self.args.jobs > 1:
-            minutes, seconds = divmod(round(time.monotonic() - start), 60)
-            print(f'{title}: done in {minutes}:{seconds:02}', flush=True)
 
     def _tool(self, name: str, run: Path, *arguments: str | Path) -> None:
         """Run a tool on a run's config; when it fails it has said why, its status becomes ours."""
@@ -278,10 +339,19 @@ def main() -> None:
     }
     firsts = {method: configs[method, args.seeds[0]] for method in methods}
     times = training_times(firsts, args)
-    for method in methods:
-        cells = check(firsts[method], args)
-    for key, cfg in configs.items():
-        write_config(cfg, folders[key].with_suffix('.py'))
+    probes = {
+        run / probe.stem: make_probe_config(probe, run, seed, args)
+        for (_, seed), run in folders.items() for probe in args.probe
+    }
+    classifiers = list(probes.values())[: len(args.probe)]
+    for cfg in classifiers or firsts.values():
+        cells = check_evaluated(cfg, args)
+    for cfg in classifiers:
+        check_probe(cfg, next(iter(firsts.values())), args)
+    for cfg in firsts.values():
+        check_run(cfg, args)
+    for run, cfg in (*zip(folders.values(), configs.values(), strict=True), *probes.items()):
+        write_config(cfg, run.with_suffix('.py'))
     for seed in args.seeds:
         file = initial_weights(seed, args)
         cfg = configs[next(iter(methods)), seed]
@@ -298,12 +368,14 @@ def main() -> None:
         except BaseException:
             runs.end()
             raise
-    results = {
-        method: [load(folders[method, seed], cells) for seed in args.seeds] for method in methods
-    }
-    comparison = Comparison(results, times)
-    print(f'\n{write_report(comparison, args.out)}')
-    print(f'\nwrote {args.out}/comparison.md, its .csv files and plots')
+    for part in [probe.stem for probe in args.probe] or ['']:
+        results = {
+            method: [load(folders[method, seed] / part, cells) for seed in args.seeds]
+            for method in methods
+        }
+        out = args.out / part
+        print(f'\n{write_report(Comparison(results, times), out)}')
+        print(f'\nwrote {out}/comparison.md, its .csv files and plots')
     print(f'all on one page: python tools/report.py {args.out}')
 
 

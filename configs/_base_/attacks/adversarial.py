@@ -18,6 +18,8 @@ adversarial = dict(
     assembly='concat',
     # Part of each batch that is attacked.
     share=1.0,
+    # Which views of each image are attacked in self-supervision, from 0 on: (0, 1) for both.
+    views=(1,),
     # Modules whose samples are not the batch's images keep plain batch norms.
     keep_bn=('roi_head',),
     log_interval=50,

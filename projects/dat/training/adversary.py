@@ -78,9 +78,17 @@ class Adversary:
             which = slice(None) if index is None else slice(index, index + 1)
             samples = copy.deepcopy(data_samples and data_samples[which])
             inputs = to_inputs(candidate, which)
-            return total_loss(
+            loss = total_loss(
                 self.compute_losses(inputs, samples), losses, self.option_of(losses)
             )
+            if candidate.requires_grad and not loss.requires_grad:
+                # Such as the second view of MoCo, which goes through the momentum encoder alone.
+                raise UserError(
+                    f'expected a loss of {type(self.model).__name__} that depends on the attacked '
+                    'images, found one without a gradient to them: name other losses in '
+                    'adversarial.losses, or other views in adversarial.views'
+                )
+            return loss
 
         with isolate(self.model), route_batch_norm(self.batch_norms, self.attack_route):
             # Activation checkpoints as MMDetection and MMEngine make them refuse

@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from projects.dat.runtime.errors import UserError
 
-from .preprocessors import make_adversarial
+from .preprocessors import SECOND_VIEW, make_adversarial
 from .split_bn import SplitBN
 
 
@@ -20,6 +20,7 @@ def prepare_model(
     split_bn: str | None = 'clean',
     keep_bn: Sequence[str] = ('roi_head',),
     pad_values: Sequence = (),
+    views: Sequence[int] = SECOND_VIEW,
     logger: logging.Logger | None = None,
 ) -> BaseModel:
     """Give a model's data preprocessor an attack and split its batch norms, in place.
@@ -30,11 +31,13 @@ def prepare_model(
         share (float): See :class:`AdversarialMixin`. Defaults to 1.
         split_bn (str, optional): How the clean and the adversarial part of a batch share batch
             norms: 'clean', 'shared' or 'aux', see :class:`SplitBN`; None for plain batch norm over
-            both. Views of self-supervision are batches of their own and share plain ones. Defaults
-            to 'clean'.
+            both. Models of self-supervision keep plain ones, whatever this says: their batch norms
+            see a view at a time (SimSiam, MoCo-v3) or the views of each image in turns (SimCLR),
+            never a clean part and then an adversarial one. Defaults to 'clean'.
         keep_bn (Sequence[str]): Prefixes of modules whose batch norms stay as they are. Defaults to
             RoI heads, whose samples are not the batch's images.
         pad_values (Sequence): See :class:`AdversarialMixin`. Defaults to ().
+        views (Sequence[int]): See :class:`AdversarialMixin`. Defaults to (1,).
         logger (logging.Logger, optional): Where warnings go. Defaults to None.
 
     Returns:
@@ -44,7 +47,7 @@ def prepare_model(
         UserError: The model cannot be trained this way.
     """
     model.data_preprocessor = make_adversarial(
-        model.data_preprocessor, assembly, share, pad_values
+        model.data_preprocessor, assembly, share, pad_values, views
     )
     if split_bn is None or not model.data_preprocessor.ONE_BATCH:
         return model

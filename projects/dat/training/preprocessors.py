@@ -24,6 +24,7 @@ from projects.dat.runtime.errors import ArgumentError, UserError
 from .adversary import Adversary
 
 ASSEMBLIES = ('concat', 'replace')
+SECOND_VIEW = (1,)  # ours: no published code says which view is attacked
 
 
 class AdversarialMixin:
@@ -46,6 +47,8 @@ class AdversarialMixin:
             stays clean. Defaults to 1.
         pad_values (Sequence): What pipelines pad with: numbers or tuples of three, 0..255, in the
             loader's order of channels. Defaults to ().
+        views (Sequence[int]): Of self-supervision: which views are attacked, counted from 0.
+            Defaults to (1,), the second alone.
         **kwargs: Those of the preprocessor.
 
     Sources: replace with share 1 is DAT's Algorithm 1 (arXiv:2209.07735), concat with share 1 the
@@ -57,15 +60,20 @@ class AdversarialMixin:
 
     def __init__(
         self, *args, assembly: str = 'concat', share: float = 1.0, pad_values: Sequence = (),
-        **kwargs,
+        views: Sequence[int] = SECOND_VIEW, **kwargs,
     ):
         super().__init__(*args, **kwargs)
-        self._setup(assembly, share, pad_values)
+        self._setup(assembly, share, pad_values, views)
 
-    def _setup(self, assembly: str, share: float, pad_values: Sequence = ()) -> None:
+    def _setup(
+        self, assembly: str, share: float, pad_values: Sequence = (),
+        views: Sequence[int] = SECOND_VIEW,
+    ) -> None:
         check_assembly(assembly, share)
+        check_views(views)
         self.assembly = assembly
         self.share = share
+        self.views = tuple(views)
         self.pad_values = [v if isinstance(v, Sequence) else [v] for v in pad_values]
         self._adversary = None
         self._evaluation = False
@@ -112,36 +120,40 @@ class AdversarialMixin:
                 "runner_type='AdversarialRunner', which a fragment of configs/_base_/attacks sets"
             )
         inputs, samples = data['inputs'], data['data_samples']
-        views = self._views(inputs)
-        count = len(views)
-        attacked = max(1, round(self.share * count))
-        if self.share < 1 and self.assembly == 'replace':
-            attacked = min(attacked, max(1, count - 1))  # clean images for batch norms
-        clean, targets = views[-attacked:], samples and samples[-attacked:]
+        images = self._images(inputs)
+        attacked = self._count_attacked(inputs)
+        clean, targets = images[-attacked:], samples and samples[-attacked:]
         mask = self._content(clean, targets)
 
         def to_inputs(images: Tensor, which: slice):
-            return self._with_view(inputs, self._normalize(images, clean[which], mask[which]))
+            return self._attacked(inputs, self._normalize(images, clean[which], mask[which]))
 
         result = adversary(self._to_images(clean), mask, to_inputs, targets)
         adversarial = self._normalize(result.images, clean, mask)
         if self.assembly == 'concat':
             # Copies: some heads edit their targets, and must not do so twice.
             samples = samples and samples + copy.deepcopy(targets)
-            kept = views
+            kept = images
         else:
-            kept = views[: count - attacked]
+            kept = images[: len(images) - attacked]
         adversary.route(len(kept), attacked)
         joined = torch.cat([kept, adversarial]) if len(kept) else adversarial
         return dict(data, inputs=self._joined(inputs, joined), data_samples=samples)
 
     # What differs between the tasks.
 
-    def _views(self, inputs) -> Tensor:
+    def _images(self, inputs) -> Tensor:
         """Of the inputs the images that may be attacked, (N, 3, H, W)."""
         return inputs
 
-    def _with_view(self, inputs, images: Tensor):
+    def _count_attacked(self, inputs) -> int:
+        """How many of these are, the last ones."""
+        attacked = max(1, round(self.share * len(inputs)))
+        if self.share < 1 and self.assembly == 'replace':
+            attacked = min(attacked, max(1, len(inputs) - 1))  # clean images for batch norms
+        return attacked
+
+    def _attacked(self, inputs, images: Tensor):
         """The model's inputs for an attack, given its images."""
         return images
 
@@ -233,33 +245,50 @@ class _Cls(AdversarialMixin):
 
 
 class _SelfSup(AdversarialMixin):
-    VIEW = 1  # ours: no published code says which view is attacked
     ONE_BATCH = False
 
-    # The adversarial view takes the place of a view, so that no image becomes its own false
-    # negative: whatever the assembly, clean images of this view give way to adversarial ones. Where
-    # a queue's length must be a multiple of the batch (MoCo), so it must be of the attacked share.
-    def _setup(self, assembly, share, pad_values=()):
+    # Adversarial views take the place of views, so that no image becomes its own false negative:
+    # whatever the assembly, clean images of these views give way to adversarial ones. Where a
+    # queue's length must be a multiple of the batch (MoCo), so it must be of the attacked share.
+    def _setup(self, assembly, share, pad_values=(), views=SECOND_VIEW):
         check_assembly(assembly, share)
-        super()._setup('replace', share, pad_values)
+        super()._setup('replace', share, pad_values, views)
 
-    def _views(self, inputs):
-        if not isinstance(inputs, list) or len(inputs) < 2:
+    # The views of an image lie side by side, so that the last images have their views together.
+    def _images(self, inputs):
+        self._check_inputs(inputs)
+        if len(self.views) == 1:
+            return inputs[self.views[0]]
+        return torch.stack([inputs[view] for view in self.views], dim=1).flatten(0, 1)
+
+    def _check_inputs(self, inputs):
+        least = max(2, *(view + 1 for view in self.views))
+        if not isinstance(inputs, list) or len(inputs) < least:
             found = f'{len(inputs)} view' if isinstance(inputs, list) else 'images without views'
             raise UserError(
-                f'expected two views of each image to attack one of them, found {found}: use '
-                'MultiView in the pipeline'
+                f'expected {least} views of each image, to attack {self.views} of them counted '
+                f'from 0, found {found}: use MultiView in the pipeline'
             )
-        return inputs[self.VIEW]
+        if len({inputs[view].shape for view in self.views}) > 1:
+            shapes = ' and '.join(str(tuple(inputs[view].shape[2:])) for view in self.views)
+            raise UserError(
+                f'expected views of one size to attack them together, found {shapes}: name views '
+                'of one size in adversarial.views'
+            )
 
-    def _with_view(self, inputs, images):
-        count = len(images)
-        views = [view[-count:] for view in inputs]
-        views[self.VIEW] = images
-        return views
+    def _count_attacked(self, inputs):
+        count = len(inputs[0])
+        # A contrastive loss and a projector's batch norm need a second image.
+        return len(self.views) * min(count, max(2, round(self.share * count)))
+
+    def _attacked(self, inputs, images):
+        return self._joined([view[-len(images) // len(self.views) :] for view in inputs], images)
 
     def _joined(self, inputs, images):
-        return [*inputs[: self.VIEW], images, *inputs[self.VIEW + 1 :]]
+        joined = list(inputs)
+        for place, view in enumerate(self.views):
+            joined[view] = images[place :: len(self.views)]
+        return joined
 
 
 @MODELS.register_module()
@@ -286,7 +315,8 @@ _REFUSED = (BoxInstDataPreprocessor, TrackDataPreprocessor, TwoNormDataPreproces
 
 
 def make_adversarial(
-    preprocessor: nn.Module, assembly: str, share: float, pad_values: Sequence = ()
+    preprocessor: nn.Module, assembly: str, share: float, pad_values: Sequence = (),
+    views: Sequence[int] = SECOND_VIEW,
 ) -> nn.Module:
     """The same data preprocessor with an attack: :class:`AdversarialMixin` over its own class.
 
@@ -295,6 +325,7 @@ def make_adversarial(
         assembly (str): See the mixin.
         share (float): See the mixin.
         pad_values (Sequence): See the mixin. Defaults to ().
+        views (Sequence[int]): See the mixin. Defaults to (1,).
 
     Raises:
         UserError: There is no attack for preprocessors of this class.
@@ -315,7 +346,7 @@ def make_adversarial(
         converted = adversarial.__new__(adversarial)
         vars(converted).update(vars(preprocessor))
         preprocessor = converted
-    preprocessor._setup(assembly, share, pad_values)
+    preprocessor._setup(assembly, share, pad_values, views)
     return preprocessor
 
 
@@ -329,4 +360,18 @@ def check_assembly(assembly: str, share: float) -> None:
     if not 0 < share <= 1:
         raise ArgumentError(
             f'expected share, the part of the batch to attack, above 0 and up to 1, got {share}'
+        )
+
+
+def check_views(views: Sequence[int]) -> None:
+    """Raise ArgumentError for what are no numbers of views."""
+    if (
+        not isinstance(views, list | tuple)
+        or not views
+        or len(set(views)) < len(views)
+        or not all(isinstance(view, int) and view >= 0 for view in views)
+    ):
+        raise ArgumentError(
+            'expected views to be the numbers of the views to attack, from 0 on, such as "[1]" for '
+            f'the second or "[0,1]" for both, got {views!r}'
         )

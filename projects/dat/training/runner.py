@@ -16,11 +16,11 @@ from projects.dat.runtime.preflight.weights import CURE, read_checkpoint
 
 from .hook import AdversarialTrainingHook, check_same_method
 from .prepare import prepare_model
-from .preprocessors import check_assembly
+from .preprocessors import SECOND_VIEW, check_assembly, check_views
 from .split_bn import SPLITS, split_batch_norms
 
 REGISTRATION = 'projects.dat.register'
-PREPARE = ('assembly', 'share', 'split_bn', 'keep_bn')  # the others are the hook's
+PREPARE = ('assembly', 'share', 'split_bn', 'keep_bn', 'views')  # the others are the hook's
 
 
 @RUNNERS.register_module()
@@ -128,6 +128,7 @@ def check_adversarial(cfg: Config, load: bool = False) -> None:
     check_arguments(AdversarialTrainingHook, of_hook, 'adversarial', also=PREPARE)
     assembly, share = adversarial.get('assembly', 'concat'), adversarial.get('share', 1.0)
     check_assembly(assembly, share)
+    check_views(adversarial.get('views', SECOND_VIEW))
     split, keep = adversarial.get('split_bn', 'clean'), adversarial.get('keep_bn', ())
     if split not in (*SPLITS, None):
         raise UserError(

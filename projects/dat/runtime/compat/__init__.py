@@ -6,6 +6,7 @@
 
 from .checkpoints import allow_mmengine_checkpoints, refuse_unsafe_checkpoints
 from .distributed import allow_processes_without_gpu
+from .loader_functions import keep_scopes_from_loader_functions
 from .mmcv_ext import supply_mmcv_ops
 
 __all__ = ['install']
@@ -17,3 +18,4 @@ def install() -> None:
     allow_mmengine_checkpoints()
     refuse_unsafe_checkpoints()
     allow_processes_without_gpu()
+    keep_scopes_from_loader_functions()

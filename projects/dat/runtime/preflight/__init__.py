@@ -16,11 +16,11 @@ __all__ = ['check']
 def check(cfg: Config, mode: str = 'train', new_head: bool = False) -> dict | None:
     """Check a config and what it points at, quick things first.
 
-    Looked at: the device for AMP, the input size, data folders, annotation files, images, class
-    names and their number, what the registries build, the checkpoint and whether it fits the model,
-    and other weights to start from. Data sets that read neither COCO's format nor folders of
-    images, and files that are not on a local disk, are passed over. Weights given as a URL are
-    downloaded to torch hub's cache, as the run would do.
+    Looked at: the device for AMP, views of images, the input size, data folders, annotation files,
+    images, class names and their number, what the registries build, the checkpoint and whether it
+    fits the model, and other weights to start from. Data sets that read neither COCO's format nor
+    folders of images, and files that are not on a local disk, are passed over. Weights given as a
+    URL are downloaded to torch hub's cache, as the run would do.
 
     Args:
         cfg (Config): A whole MMEngine config.
@@ -36,6 +36,7 @@ def check(cfg: Config, mode: str = 'train', new_head: bool = False) -> dict | No
     # Late: MMDetection's data sets need the operators that projects.dat.register supplies, which
     # a tool that only reads results does not import.
     from .data import check_data
+    from .views import check_views
 
     if mode not in ('train', 'test'):
         raise ValueError(f"mode must be 'train' or 'test', but got {mode!r}")
@@ -43,6 +44,8 @@ def check(cfg: Config, mode: str = 'train', new_head: bool = False) -> dict | No
     splits = [split for split in splits if cfg.get(f'{split}_dataloader')]
     if mode == 'train':
         check_amp(cfg)
+        if 'train' in splits:
+            check_views(cfg)
     check_input_size(cfg, splits)
     classes = check_data(cfg, splits)
     check_class_count(cfg, classes)
