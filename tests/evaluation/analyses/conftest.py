@@ -1,0 +1,36 @@
+"""What the analyses look at."""
+
+import copy
+
+import pytest
+
+from projects.dat.evaluation.analyses.subject import Subject
+from tests.evaluation.analysis_case import write_classifier, write_detector, write_tokenizer
+
+
+@pytest.fixture(scope='session')
+def classifier(tmp_path_factory):
+    """Config of a classifier, and the folder of its data."""
+    root = tmp_path_factory.mktemp('classifier')
+    return write_classifier(root), root
+
+
+@pytest.fixture(scope='session')
+def detector(tmp_path_factory):
+    """Config of a detector, and the folder of its data."""
+    root = tmp_path_factory.mktemp('detector')
+    return write_detector(root), root
+
+
+@pytest.fixture(params=['classifier', 'detector'])
+def subject(request, tmp_path):
+    """All test images of each."""
+    cfg = copy.deepcopy(request.getfixturevalue(request.param)[0])
+    cfg.work_dir = str(tmp_path)
+    return Subject(cfg, [], None, 'loss', 0)
+
+
+@pytest.fixture(scope='session')
+def toy(tmp_path_factory):
+    """The file of a small tokenizer."""
+    return write_tokenizer(tmp_path_factory.mktemp('toy') / 'toy.safetensors')
