@@ -4,6 +4,7 @@ import copy
 
 import pytest
 
+from projects.dat.evaluation.analyses import matched
 from projects.dat.evaluation.analyses.subject import Subject
 from tests.evaluation.analysis_case import write_classifier, write_detector, write_tokenizer
 
@@ -27,10 +28,18 @@ def subject(request, tmp_path):
     """All test images of each."""
     cfg = copy.deepcopy(request.getfixturevalue(request.param)[0])
     cfg.work_dir = str(tmp_path)
-    return Subject(cfg, [], None, 'loss', 0)
+    subject = Subject(cfg)
+    subject.look_at([], None)
+    return subject
 
 
 @pytest.fixture(scope='session')
 def toy(tmp_path_factory):
     """The file of a small tokenizer."""
     return write_tokenizer(tmp_path_factory.mktemp('toy') / 'toy.safetensors')
+
+
+@pytest.fixture(autouse=True)
+def rough_strengths(monkeypatch):
+    """Found in fewer passes, which take most of an analysis's time."""
+    monkeypatch.setattr(matched, '_BISECTIONS', 2)

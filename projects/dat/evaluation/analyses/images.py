@@ -7,7 +7,7 @@ prediction.
 
 import json
 import os.path as osp
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ from projects.dat.runtime.files import replacing
 from projects.dat.runtime.images import IMAGE_ENDINGS, read_image
 from projects.dat.runtime.preflight.coco import annotation_file, image_folder
 from projects.dat.runtime.preflight.data import check_data
+from projects.dat.runtime.preflight.model import HEAD_COUNT, class_counts
 
+from ..imagenet_c import pipeline_for_crops
 from ..labelled_images import images_of, read_labelled
 from ..model_classes import is_classifier, model_classes
 from ..test_images import build_datasets, datasets_of
@@ -80,6 +82,32 @@ def set_targets(
     return f'the {task.what} of {len(files) - len(unknown)} images and {own} of the other ' + str(
         len(unknown)
     )
+
+
+def read_targets(cfg: Config, targets: Mapping[str, Any], folder: Path, side: int | None) -> None:
+    """Let the config's test data, in place, be some images with the targets that are given.
+
+    Args:
+        cfg: The model's.
+        targets: By file, a label or annotations whose category is 1 + a label.
+        folder: For a detector's annotation file.
+        side: Of a classifier's images in pixels, where all are cut to it already; else None.
+
+    Raises:
+        UserError: The test pipeline does not say to what size it brings images.
+    """
+    task = _task(cfg)
+    if side is not None:
+        (_, dataset), = datasets_of(cfg)
+        dataset['pipeline'] = pipeline_for_crops(dataset['pipeline'], side)
+    task.read(cfg, targets, folder)
+
+
+def class_names(cfg: Config) -> tuple[str, ...]:
+    """A detector's classes, or a classifier's labels."""
+    if not is_classifier(cfg):
+        return tuple(_Boxes(cfg).classes)
+    return tuple(map(str, range(class_counts(cfg).get(HEAD_COUNT, 0))))
 
 
 def _files(path: str) -> list[str]:

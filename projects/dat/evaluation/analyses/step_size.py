@@ -4,7 +4,7 @@ DAT over its step size (Table 8 of arXiv:2209.07735 has alpha 0, 0.1, 0.2 and 0.
 and token flips over the share of changed tokens, attacks on pixels over their radius.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -62,18 +62,18 @@ def analyze(
         images, and ``psnr``, ``lpips`` (to the image) and ``psnr_q``, ``lpips_q`` (to its
         reconstruction Q(x)).
     """
-    study = Study('step_size', subject)
+    study = Study('step_size', subject, subject.metric)
     measure = find_lpips(lpips)
-    cells, facts = {CLEAN: partial(_measure, subject, NoAttack(), None, None)}, {}
+    cells, facts = {CLEAN: partial(_measure, subject, NoAttack(), None)}, {}
     for source in tokenizers:
         tokenizer = load_tokenizer(source).to(subject.device)
         sha256 = weights_sha256(tokenizer)
         suffix = f', {source}' if len(tokenizers) > 1 else ''
         for (name, level), attack in token_attacks(tokenizer, alphas, rates).items():
-            cells[name + suffix, level] = partial(_measure, subject, attack, tokenizer, measure)
+            cells[name + suffix, level] = partial(_measure, subject, attack, measure)
             facts[name + suffix] = dict(tokenizer_sha256=sha256)
     for cell, attack in pixel_attacks(radii).items():
-        cells[cell] = partial(_measure, subject, attack, None, measure)
+        cells[cell] = partial(_measure, subject, attack, measure)
     result = study.run(cells, facts)
     study.write(result, dict(step_size=_curves(result), quality=_quality(result)), _text(result))
     return result
@@ -107,16 +107,14 @@ def pixel_attacks(radii: Sequence[str]) -> dict[Cell, Attack]:
 
 
 def _measure(
-    subject: Subject, attack: Attack, tokenizer: Tokenizer | None, lpips: LPIPS | None,
-    observe: Observe,
+    subject: Subject, attack: Attack, lpips: LPIPS | None, observe: Observe
 ) -> Metrics:
     values = {}
 
     def look(batch: Batch) -> None:
         others = {'': batch.images}
-        if tokenizer is not None:
-            found = batch.result.reconstruction
-            others['_q'] = tokenizer.reconstruct(batch.images) if found is None else found
+        if batch.result.reconstruction is not None:
+            others['_q'] = batch.result.reconstruction
         for suffix, other in others.items():
             values.setdefault(f'psnr{suffix}', []).append(
                 psnr(batch.result.images, other, batch.mask)
@@ -148,60 +146,81 @@ def _points(result: Result) -> dict[str, Metrics]:
     }
 
 
-def _draw(axes, result: Result, x: str, y: str, factor: tuple[float, float] = (1, 1)) -> None:
-    """A line for each attack that has both figures, a cross for what has no strength."""
-    for i, (name, line) in enumerate(_series(result).items()):
-        pairs = [(m[x], m[y]) for m in line if m.get(x) is not None and m.get(y) is not None]
-        if pairs:
-            xs, ys = zip(*((a * factor[0], b * factor[1]) for a, b in pairs), strict=True)
-            axes.plot(xs, ys, label=name, **style(i))
+def _own(metrics: Metrics, key: str) -> float | None:
+    """A figure of quality against what the attack starts from: Q(x) for tokens, x for pixels."""
+    return metrics.get(f'{key}_q', metrics.get(key))
+
+
+def _draw(
+    axes, result: Result, x: Callable[[Metrics], float | None],
+    y: Callable[[Metrics], float | None],
+) -> None:
+    """A line for each attack that has both figures, a mark for what has no strength."""
+    lines = [(name, line, style(i)) for i, (name, line) in enumerate(_series(result).items())]
     for i, (name, metrics) in enumerate(_points(result).items()):
-        if metrics.get(x) is not None and metrics.get(y) is not None:
-            axes.plot(
-                metrics[x] * factor[0], metrics[y] * factor[1], linestyle='none', color='0.3',
-                marker='+x*'[i % 3], markersize=10, markeredgewidth=2, label=name,
-            )
+        mark = dict(linestyle='none', color='0.3', marker='+x*'[i % 3], markersize=10)
+        lines.append((name, [metrics], mark | dict(markeredgewidth=2)))
+    for name, line, look in lines:
+        pairs = [(x(m), y(m)) for m in line if x(m) is not None and y(m) is not None]
+        if pairs:
+            axes.plot(*zip(*pairs, strict=True), label=name, **look)
     axes.grid(alpha=0.3)
 
 
 def _curves(result: Result) -> Figure:
     """The objective over the code change, and over LPIPS or else PSNR."""
-    quality = 'lpips' if any('lpips' in m for m in _points(result).values()) else 'psnr'
     figure = Figure((11, 4.8), layout='constrained')
     left, right = figure.subplots(1, 2)
-    _draw(left, result, 'attack/token_change', 'attack/objective_after', (100, 1))
+    _draw(left, result, lambda m: _percent(m.get('attack/token_change')), _objective)
     left.set(xlabel='changed tokens (%)', ylabel='objective on the attacked images')
     for name, metrics in _points(result).items():
-        left.axhline(metrics['attack/objective_after'], color='0.5', linestyle=':', linewidth=1)
+        left.axhline(_objective(metrics), color='0.5', linestyle=':', linewidth=1)
         left.annotate(
-            name, (1, metrics['attack/objective_after']), (-3, 3), fontsize=8,
-            xycoords=('axes fraction', 'data'), textcoords='offset points', ha='right',
+            name, (1, _objective(metrics)), (-3, -3), fontsize=8, ha='right', va='top',
+            xycoords=('axes fraction', 'data'), textcoords='offset points',
         )
-    _draw(right, result, quality, 'attack/objective_after')
-    right.set(xlabel=f'{quality.upper()} to the image', ylabel='objective on the attacked images')
-    for axes in (left, right):
-        axes.set_yscale('log')
-    _legend(figure, right)
+    if any('lpips' in metrics for line in _series(result).values() for metrics in line):
+        _draw(right, result, lambda m: _own(m, 'lpips') or None, _objective)
+        right.set(xlabel='LPIPS to Q(x) of attacks on tokens, to x of attacks on pixels')
+        right.set_xscale('log')
+    else:
+        _draw(right, result, lambda m: _own(m, 'psnr'), _objective)
+        right.set(xlabel='PSNR (dB) to Q(x) of attacks on tokens, to x of attacks on pixels')
+        right.invert_xaxis()
+    right.set(yscale='log', ylabel='objective on the attacked images')
+    _legend(figure, left, right)
     return figure
 
 
 def _quality(result: Result) -> Figure:
-    """The model's metric and PSNR over the code change."""
+    """The model's metric over the objective, and over PSNR."""
     metric = result.identity.metric
     figure = Figure((11, 4.8), layout='constrained')
-    left, right = figure.subplots(1, 2)
-    _draw(left, result, 'attack/objective_after', metric, (1, 100))
+    left, right = figure.subplots(1, 2, sharey=True)
+    _draw(left, result, _objective, lambda m: _percent(m[metric]))
     left.set(xlabel='objective on the attacked images', ylabel=f'{metric} x 100', xscale='log')
-    _draw(right, result, 'psnr', 'attack/objective_after')
-    right.set(xlabel='PSNR to the image (dB)', ylabel='objective on the attacked images')
-    right.set_yscale('log')
+    _draw(right, result, lambda m: m['psnr'], lambda m: _percent(m[metric]))
+    right.set(xlabel='PSNR (dB) to the image')
     right.invert_xaxis()
-    _legend(figure, left)
+    _legend(figure, left, right)
     return figure
 
 
-def _legend(figure: Figure, axes) -> None:
-    figure.legend(*axes.get_legend_handles_labels(), loc='outside lower center', ncols=4)
+def _objective(metrics: Metrics) -> float:
+    return metrics['attack/objective_after']
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _legend(figure: Figure, *panels) -> None:
+    """Below all panels, each line once."""
+    found = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    figure.legend(found.values(), found.keys(), loc='outside lower center', ncols=5)
 
 
 def _text(result: Result) -> str:
@@ -234,4 +253,4 @@ def _text(result: Result) -> str:
 
 
 def _loss(metrics: Metrics) -> str:
-    return number(metrics['attack/objective_after'])
+    return number(_objective(metrics))

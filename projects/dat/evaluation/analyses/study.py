@@ -29,31 +29,36 @@ class Study:
     Args:
         name: The analysis's.
         subject: What it looks at.
+        metric: Its main figure, which every cell has.
     """
 
-    def __init__(self, name: str, subject: Subject) -> None:
+    def __init__(self, name: str, subject: Subject, metric: str) -> None:
         self.name = name
         self.subject = subject
+        self.metric = metric
         self.folder = Path(subject.cfg.work_dir, 'analyses', name)
 
     def run(
-        self, cells: Mapping[Cell, Measure], facts: Mapping[str, dict[str, str | int]] = {}
+        self, cells: Mapping[Cell, Measure], facts: Mapping[str, dict[str, str | int]] = {},
+        passes: int | None = None,
     ) -> Result:
         """Measure the cells that are not there yet, under a bar with the time that is left.
 
         Args:
             cells: How each is measured.
             facts: By set, what its figures depend on besides model, images, targets and seed.
+            passes: How many batches a cell looks at, for the bar; None for all images once.
 
         Returns:
             Only these cells, in this order.
         """
         data = {name: self.subject.facts() | facts.get(name, {}) for name, _ in cells}
-        identity = identify(self.subject.cfg, data, self.subject.metric)
+        identity = identify(self.subject.cfg, data, self.metric)
         path = self.folder / 'result.json'
         result = Result.resume(path, identity)
         todo = [cell for cell in cells if cell not in result.cells]
-        with tqdm(total=len(todo) * self.subject.batches, unit='batch', disable=None) as bar:
+        total = len(todo) * (passes or self.subject.batches)
+        with tqdm(total=total, unit='batch', disable=None) as bar:
             for cell in todo:
                 bar.set_description(f'{self.name}: {cell_name(cell)}')
 
