@@ -4,8 +4,18 @@ import copy
 
 import pytest
 
-from projects.dat.evaluation.analyses import matched
+from projects.dat.attacks import DiscreteAttack, PixelAttack, TokenChangeController
+from projects.dat.evaluation.analyses import (
+    bn_statistics,
+    colors,
+    fid,
+    frequency,
+    matched,
+    structure,
+    transfer,
+)
 from projects.dat.evaluation.analyses.subject import Subject
+from projects.dat.tokenizer import load_tokenizer
 from tests.evaluation.analysis_case import write_classifier, write_detector, write_tokenizer
 
 
@@ -40,6 +50,17 @@ def toy(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def rough_strengths(monkeypatch):
-    """Found in fewer passes, which take most of an analysis's time."""
-    monkeypatch.setattr(matched, '_BISECTIONS', 2)
+def few_attacks(monkeypatch):
+    """Three, whose strengths need not be found, and rough strengths where they are."""
+
+    def find(subject, source, rate):
+        tokenizer = load_tokenizer(source)
+        return {
+            matched.RECONSTRUCTION: DiscreteAttack(tokenizer, alpha=0.0, direction='random'),
+            matched.DAT: DiscreteAttack(tokenizer, controller=TokenChangeController(rate)),
+            matched.USUAL: PixelAttack('Linf', 4 / 255, 2 / 255, 2),
+        }
+
+    for module in (bn_statistics, colors, fid, frequency, structure, transfer):
+        monkeypatch.setattr(module, 'find_attacks', find)
+    monkeypatch.setattr(matched, '_BISECTIONS', 1)

@@ -22,6 +22,7 @@ def test_colors_are_counted_as_by_hand():
         assert covered.item() == pytest.approx(np.mean(expected))
 
 
+@pytest.mark.parametrize('subject', ['classifier'], indirect=True)
 def test_of_every_attack(subject, toy):
     result = colors.analyze(subject, toy, 0.2)
     clean = result.cells[CLEAN].metrics

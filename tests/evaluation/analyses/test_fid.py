@@ -94,6 +94,7 @@ def test_weights_that_are_not_there(tmp_path, monkeypatch):
         load_inception(None)
 
 
+@pytest.mark.parametrize('subject', ['classifier'], indirect=True)
 def test_of_every_attack(subject, toy, monkeypatch, caplog):
     generator = torch.Generator().manual_seed(0)
     matrix = torch.randn(3 * 16, 8, generator=generator)

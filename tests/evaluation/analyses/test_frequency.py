@@ -37,6 +37,7 @@ def test_white_noise_is_flat():
     assert nothing.sum() == 0
 
 
+@pytest.mark.parametrize('subject', ['classifier'], indirect=True)
 def test_of_every_attack(subject, toy):
     result = frequency.analyze(subject, toy, 0.2)
     found = {name: x.metrics for (name, _), x in result.cells.items()}

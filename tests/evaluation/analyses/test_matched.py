@@ -12,6 +12,7 @@ def test_bisection_finds_a_strength(monkeypatch):
     assert matched._bisect(lambda x: 1.0, 4.0, 0.1, 10.0)['objective'] == 1  # out of reach
 
 
+@pytest.mark.parametrize('subject', ['classifier'], indirect=True)
 def test_strengths_raise_the_loss_alike_and_are_kept(subject, toy, monkeypatch):
     attacks = matched.find_attacks(subject, toy, 0.2)
     assert list(attacks) == [

@@ -138,23 +138,23 @@ def _by_layer(metrics: Metrics, name: str) -> list[float]:
 
 
 def _histograms(result: Result) -> Figure:
-    figure = Figure((11, 4.5), layout='constrained')
-    for axes, name in zip(figure.subplots(1, 2), (MEAN, VARIANCE), strict=True):
+    """A row for each attack, as they lie over each other; a line at the mean."""
+    count = len(result.cells)
+    figure = Figure((9, 0.75 * count + 1), layout='constrained')
+    panels = figure.subplots(count, 2, sharex='col', sharey=True, squeeze=False)
+    for column, name in enumerate((MEAN, VARIANCE)):
         values = [_by_layer(found.metrics, name) for found in result.cells.values()]
-        low = min(map(min, values))
-        edges = np.linspace(max(-1, low - 0.02), 1, 21)
-        for i, ((attack, _), found) in enumerate(zip(result.cells, values, strict=True)):
-            counts, _ = np.histogram(found, edges)
-            shape = {k: v for k, v in style(i).items() if k != 'marker'}
-            axes.stairs(counts, edges, label=attack, **{
-                k: v for k, v in shape.items() if k != 'markersize'
-            })
-            axes.plot(np.mean(found), 0, clip_on=False, **style(i))
+        edges = np.linspace(min(map(min, values)) - 0.02, 1, 31)
+        for row, ((attack, _), found) in enumerate(zip(result.cells, values, strict=True)):
+            axes = panels[row, column]
+            axes.hist(found, edges, color=style(2)['color'])
+            axes.axvline(np.mean(found), color='black', linestyle='--')
+            axes.grid(alpha=0.3)
+            if column == 0:
+                axes.set_ylabel(attack, rotation=0, ha='right', va='center')
         what = name.removeprefix('pcc_') + 's'
-        axes.set(xlabel=f"correlation of a layer's {what} with those on clean images",
-                 ylabel='layers')
-        axes.grid(alpha=0.3)
-    figure.legend(*axes.get_legend_handles_labels(), loc='outside lower center', ncols=4)
+        panels[-1, column].set_xlabel(f"correlation of a layer's {what} with those on clean images")
+    figure.suptitle('number of layers; dashed: mean', fontsize='medium')
     return figure
 
 
