@@ -17,8 +17,7 @@ def wave(cycles, size=96):
 @pytest.mark.parametrize('cycles', [4 / 96, 10 / 96, 20 / 96, 40 / 96])
 def test_a_wave_lies_at_its_frequency(cycles):
     spectrum = power_spectrum(wave(cycles))
-    assert spectrum.sum().item() == pytest.approx(1)
-    ys, xs = np.nonzero(spectrum.numpy() > 0.4)
+    ys, xs = np.nonzero(spectrum.numpy() > spectrum.sum().item() / 3)
     assert set(ys) == {GRID // 2}
     assert sorted(xs) == [math.floor((f + 0.5) * GRID) for f in (-cycles, cycles)]
     curve, low = radial_energy(wave(cycles))
@@ -33,6 +32,7 @@ def test_white_noise_is_flat():
     _, low = radial_energy(noise)
     for share, cutoff in zip(low, frequency.CUTOFFS, strict=True):
         assert share == pytest.approx(math.pi * cutoff**2, rel=0.1)
+    assert power_spectrum(noise).numpy() == pytest.approx(np.ones((GRID, GRID)), abs=0.9)
     nothing = power_spectrum(torch.zeros(3, 64, 64))
     assert nothing.sum() == 0
 

@@ -153,8 +153,11 @@ def _histograms(result: Result) -> Figure:
             if column == 0:
                 axes.set_ylabel(attack, rotation=0, ha='right', va='center')
         what = name.removeprefix('pcc_') + 's'
-        panels[-1, column].set_xlabel(f"correlation of a layer's {what} with those on clean images")
-    figure.suptitle('number of layers; dashed: mean', fontsize='medium')
+        panels[-1, column].set_xlabel(f'correlation of {what}')
+    figure.suptitle(
+        "number of layers by their statistics' correlation with those on clean images; "
+        'dashed: mean', fontsize='medium',
+    )
     return figure
 
 

@@ -6,6 +6,8 @@ channels of the squared magnitude of their Fourier transforms, divided by its su
 images count alike; shown is its mean over the images.
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -18,7 +20,7 @@ from projects.dat.runtime.files import replacing
 
 from ..results import CLEAN, Metrics, Result
 from .matched import DAT, RECONSTRUCTION, find_attacks
-from .study import Study, listing, number, style
+from .study import Study, file_name, listing, number, style
 from .subject import Batch, NoAttack, Observe, Subject
 
 GRID = 64
@@ -51,7 +53,8 @@ def analyze(subject: Subject, tokenizer: str, rate: float) -> Result:
     study = Study('frequency', subject, LOW)
 
     def measure(name: str, attack: Attack, observe: Observe) -> Metrics:
-        return _measure(subject, name, attack, study.folder / f'spectrum_{name}.npy', observe)
+        file = study.folder / f'spectrum_{file_name(name)}.npy'
+        return _measure(subject, name, attack, file, observe)
 
     def cells(attacks: dict[str, Attack]) -> dict:
         return {
@@ -62,7 +65,7 @@ def analyze(subject: Subject, tokenizer: str, rate: float) -> Result:
     length = study.run(cells(attacks)).cells[DAT, 0].metrics['l2']
     attacks[EQUAL_L2] = PixelAttack('L2', length, length / 2, 5, random_start=1.0)
     result = study.run(cells(attacks))
-    pictures = dict(spectra=_spectra(result, study), radial=_radial(result))
+    pictures = dict(spectra=_spectra(result, study.folder), radial=_radial(result))
     study.write(result, pictures, _text(result))
     return result
 
@@ -78,15 +81,22 @@ def perturbation(batch: Batch, name: str) -> Tensor:
 
 
 def power_spectrum(delta: Tensor) -> Tensor:
-    """Share of energy by frequency, (GRID, GRID), zero in the middle, of one (3, H, W)."""
+    """Density of energy, that of white noise being 1, (GRID, GRID), zero in the middle.
+
+    Args:
+        delta: (3, H, W).
+    """
     power = torch.fft.fft2(delta.double(), norm='ortho').abs().square().mean(0)
     places = [
         ((torch.fft.fftfreq(size, device=delta.device) + 0.5) * GRID).long().clamp(0, GRID - 1)
         for size in power.shape
     ]
-    grid = power.new_zeros(GRID * GRID)
-    grid.index_add_(0, (places[0][:, None] * GRID + places[1]).flatten(), power.flatten())
-    return (grid / power.sum().clamp(min=1e-30)).view(GRID, GRID)
+    places = (places[0][:, None] * GRID + places[1]).flatten()
+    density = power.flatten() / power.mean().clamp(min=1e-30)
+    grid, counts = power.new_zeros(2, GRID * GRID)
+    grid.index_add_(0, places, density)
+    counts.index_add_(0, places, torch.ones_like(density))
+    return (grid / counts.clamp(min=1)).view(GRID, GRID)
 
 
 def radial_energy(delta: Tensor) -> tuple[Tensor, list[float]]:
@@ -101,7 +111,7 @@ def radial_energy(delta: Tensor) -> tuple[Tensor, list[float]]:
 
 
 def _measure(
-    subject: Subject, name: str, attack: Attack, file, observe: Observe
+    subject: Subject, name: str, attack: Attack, file: Path, observe: Observe
 ) -> Metrics:
     spectrum, curve, shares, lengths = 0, 0, [], []
 
@@ -129,23 +139,24 @@ def _measure(
     }
 
 
-def _spectra(result: Result, study: Study) -> Figure:
+def _spectra(result: Result, folder: Path) -> Figure:
     """A map for each attack: log10 of the energy against that of white noise."""
     names = [name for name, _ in result.cells]
     columns = -(-len(names) // 2)
-    figure = Figure((2.4 * columns, 5.4), layout='constrained')
-    panels = figure.subplots(2, columns).flat
+    figure = Figure((2.2 * columns + 1, 4.8), layout='constrained')
+    panels = figure.subplots(2, columns, sharex=True, sharey=True).flat
     for axes in list(panels)[len(names):]:
         axes.remove()
     for axes, name in zip(figure.axes, names, strict=True):
-        shares = np.load(study.folder / f'spectrum_{name}.npy') * GRID**2
+        density = np.load(folder / f'spectrum_{file_name(name)}.npy')
         image = axes.imshow(
-            np.log10(np.maximum(shares, 1e-6)), 'viridis', vmin=-2, vmax=2,
+            np.log10(np.maximum(density, 1e-6)), 'viridis', vmin=-2, vmax=2,
             extent=(-0.5, 0.5, 0.5, -0.5),
         )
         axes.set_title(name, fontsize='medium')
         axes.set_xticks([-0.5, 0, 0.5])
         axes.set_yticks([-0.5, 0, 0.5])
+        axes.tick_params(labelbottom=True)
     bar = figure.colorbar(image, ax=figure.axes, fraction=0.03)
     bar.set_label('energy against white noise, log10')
     figure.supxlabel('cycles per pixel', fontsize='medium')

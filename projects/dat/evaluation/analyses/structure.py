@@ -20,7 +20,7 @@ from projects.dat.training.attack_pictures import attack_sheet
 
 from ..results import Metrics, Result
 from .matched import RECONSTRUCTION, find_attacks
-from .study import Study, listing, number
+from .study import Study, file_name, listing, number
 from .subject import Batch, Observe, Subject
 
 CLUSTERING = 'clustering'
@@ -53,7 +53,7 @@ def analyze(subject: Subject, tokenizer: str, rate: float) -> Result:
         for name, attack in attacks.items()
     }
     result = study.run(cells)
-    pictures = {name: _sheet(subject, attack) for name, attack in attacks.items()}
+    pictures = {file_name(name): _sheet(subject, attack) for name, attack in attacks.items()}
     study.write(result, pictures, _text(result))
     return result
 

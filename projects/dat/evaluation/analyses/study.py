@@ -99,8 +99,13 @@ def style(index: int) -> dict:
     """Of a line or point, told apart without colors, too."""
     return dict(
         color=COLORS[index % len(COLORS)], marker=MARKERS[index % len(MARKERS)],
-        linestyle=LINES[index // 2 % len(LINES)], markersize=5, linewidth=1.5, alpha=0.9,
+        linestyle=LINES[index // len(MARKERS) % len(LINES)], markersize=5, linewidth=1.5, alpha=0.9,
     )
+
+
+def file_name(attack: str) -> str:
+    """An attack's name as a part of a file's."""
+    return attack.replace('/', '_').replace(' ', '_')
 
 
 def number(value: float | None, digits: int = 3) -> str:
