@@ -97,8 +97,8 @@ def _boxes(result: Result) -> Figure:
     axes.invert_yaxis()
     axes.axvline(result.cells[CLEAN].metrics[COLORS], color='0.5', linestyle=':')
     axes.set_xlabel(
-        f'distinct colors in a patch of {SIDE} x {SIDE} pixels: 5, 25, 50, 75 and 95 % of the '
-        'images, a point at their mean'
+        f'distinct colors in a patch of {SIDE} x {SIDE} pixels; 5, 25, 50, 75, 95 % of the images, '
+        'and mean', fontsize='small',
     )
     axes.set_xlim(0, SIDE**2)
     axes.grid(alpha=0.3, axis='x')
