@@ -51,16 +51,9 @@ class Attacked:
         self, name: str, attacks: Mapping[str | float, Attack], losses: str, seed: int,
         facts: dict[str, str | int],
     ) -> None:
-        try:
-            re.compile(losses)
-        except re.error as error:
-            raise UserError(
-                f"expected --losses to be a regular expression, such as 'cls', found {losses!r} "
-                f'({error})'
-            ) from None
         self.name = name
         self.attacks = attacks
-        self.losses = losses
+        self.losses = check_losses(losses)
         self.seed = seed
         self.facts = dict(facts, losses=losses, seed=seed)
 
@@ -83,6 +76,18 @@ class Attacked:
             )
             trials[self.name, level] = Trial(loader, attack=attacked)
         return trials
+
+
+def check_losses(losses: str) -> str:
+    """The expression that picks losses by name, if it is one; else a UserError."""
+    try:
+        re.compile(losses)
+    except re.error as error:
+        raise UserError(
+            f"expected --losses to be a regular expression, such as 'cls', found {losses!r} "
+            f'({error})'
+        ) from None
+    return losses
 
 
 @contextmanager

@@ -125,12 +125,10 @@ def evaluate(
     runner = RUNNERS.build(cfg)
     # The config's own test data need not exist.
     runner._test_dataloader = next(iter(trials.values())).loader
-    # As Runner.test does: hooks prepare first, EMA takes its weights while the checkpoint loads.
     loop = runner.test_loop
     evaluator = loop.evaluator
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    runner.call_hook('before_run')
-    runner.load_or_resume()
+    load(runner)
     broadcast_object_list(shared)
     result, = shared
     todo = [cell for cell in trials if cell not in result.cells]
@@ -143,7 +141,8 @@ def evaluate(
             loop.evaluator = trial.evaluator and runner.build_evaluator(trial.evaluator)
             loop.evaluator = loop.evaluator or evaluator
             loop.evaluator.dataset_meta = getattr(loop.dataloader.dataset, 'metainfo', None)
-            metrics = _with_metric(_fractions(loop.run()), result, runner)
+            strict = CLEAN not in result.cells
+            metrics = with_metric(loop.run(), identity.metric, strict, runner)
             if adversary is not None:
                 strength = adversary.means()
                 all_reduce_dict(strength, 'mean')
@@ -179,18 +178,30 @@ def _quiet(runner: Runner, everything: bool) -> Iterator[None]:
             handler.setLevel(level)
 
 
-def _fractions(metrics: Metrics) -> Metrics:
-    """MMPretrain's metrics are in per cent; a result has fractions, as MMDetection's AP is."""
+def load(runner: Runner) -> None:
+    """Load ``cfg.load_from`` as Runner.test does.
+
+    Hooks prepare first, and EMA takes its weights while the checkpoint loads.
+    """
+    runner.call_hook('before_run')
+    runner.load_or_resume()
+
+
+def with_metric(metrics: Metrics, metric: str, strict: bool, runner: Runner) -> Metrics:
+    """What an evaluator gives, as a result has it: in fractions, and with the metric.
+
+    MMPretrain's metrics are in per cent, MMDetection's AP in 0..1. CocoMetric leaves its figures
+    out where a model finds nothing at all: these are zeros.
+
+    Args:
+        metrics: Of the evaluator.
+        metric: The one that is summarized.
+        strict: Whether it stays missing if the evaluator gave others.
+        runner: Its logger tells of zeros.
+    """
     percent = ('accuracy/', 'single-label/')
-    return {k: v / 100 if k.startswith(percent) else v for k, v in metrics.items()}
-
-
-def _with_metric(metrics: Metrics, result: Result, runner: Runner) -> Metrics:
-    """CocoMetric leaves its figures out where a model finds nothing at all: these are zeros."""
-    metric = result.identity.metric
-    if metric in metrics or not _COCO_METRIC.search(metric):
-        return metrics
-    if metrics and CLEAN not in result.cells:
+    metrics = {k: v / 100 if k.startswith(percent) else v for k, v in metrics.items()}
+    if metric in metrics or not _COCO_METRIC.search(metric) or (metrics and strict):
         return metrics
     runner.logger.warning(
         f'the evaluator gave no {metric}, as it does without any detection: taken as 0'

@@ -26,9 +26,9 @@ from .test_images import clean_loader, image_names, images_sha256
 
 PLACE = 'https://zenodo.org/records/2235448 with its archives unpacked side by side'
 
-def pipeline_for_crops(pipeline: Sequence[dict]) -> list[dict]:
-    """A test pipeline for images that are cut to 224 px already: its own resizing and cropping
-    would cut them again, so they are brought to the final size at once, if it is another.
+def pipeline_for_crops(pipeline: Sequence[dict], given: int = SIDE) -> list[dict]:
+    """A test pipeline for images that are cut to ``given`` px already: its own resizing and
+    cropping would cut them again, so they are brought to the final size at once, if it is another.
 
     Raises:
         UserError: It does not say its final size.
@@ -47,7 +47,7 @@ def pipeline_for_crops(pipeline: Sequence[dict]) -> list[dict]:
             'expected a test pipeline with a step such as CenterCrop that fixes the size of '
             f'images, found {", ".join(map(type_name, pipeline))}: add one'
         )
-    if side != SIDE:
+    if side != given:
         at = next((i for i, step in enumerate(kept) if 'Pack' in type_name(step)), len(kept))
         kept.insert(at, dict(resize, scale=(side, side)))
     return kept

@@ -181,7 +181,7 @@ def _attacked(name: str, options: Options) -> Attacked:
     """The test images under an attack."""
     facts = dict(norm=options.norm)
     if name == 'fgsm':
-        radii = {eps: _value(eps) for eps in options.eps}
+        radii = {eps: number_of(eps) for eps in options.eps}
         attacks = {
             eps: PixelAttack(options.norm, radius, radius, 1) for eps, radius in radii.items()
         }
@@ -189,14 +189,14 @@ def _attacked(name: str, options: Options) -> Attacked:
         facts |= dict(alpha=options.alpha or '2.5 eps / steps', steps=options.steps)
         attacks = {}
         for eps in options.eps:
-            rule = 2.5 * _value(eps) / max(options.steps, 1)  # PixelAttack refuses 0 steps
-            alpha = rule if options.alpha is None else _value(options.alpha)
+            rule = 2.5 * number_of(eps) / max(options.steps, 1)  # PixelAttack refuses 0 steps
+            alpha = rule if options.alpha is None else number_of(options.alpha)
             attacks[eps] = PixelAttack(
-                options.norm, _value(eps), alpha, options.steps, random_start=1.0
+                options.norm, number_of(eps), alpha, options.steps, random_start=1.0
             )
     else:
         tokenizer = load_tokenizer(options.tokenizer)
-        facts = dict(tokenizer_sha256=_weights_sha256(tokenizer))
+        facts = dict(tokenizer_sha256=weights_sha256(tokenizer))
         attacks = {}
         for share in options.token_change if name != 'reconstruction' else [0]:
             if name == 'dat_flip':
@@ -212,14 +212,14 @@ def _attacked(name: str, options: Options) -> Attacked:
     return Attacked(name, attacks, options.losses, options.corruption_seed or 0, facts)
 
 
-def _weights_sha256(tokenizer: Tokenizer) -> str:
+def weights_sha256(tokenizer: Tokenizer) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(tokenizer.network.state_dict().items()):
         digest.update(name.encode() + value.contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
-def _value(text: str) -> float:
+def number_of(text: str) -> float:
     """Of a number that may be written as a fraction, such as 4/255."""
     try:
         return float(Fraction(text))
