@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 import projects.dat.register  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
 
 from projects.dat.evaluation.comparison import Comparison, Spread  # noqa: E402
-from projects.dat.evaluation.html_report import PAGE, write_page  # noqa: E402
+from projects.dat.evaluation.page import PAGE, write_page  # noqa: E402
 from projects.dat.evaluation.results import CLEAN, Result  # noqa: E402
 from projects.dat.evaluation.show import FOLDER  # noqa: E402
 from projects.dat.evaluation.summaries import mean_of  # noqa: E402

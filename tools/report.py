@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import projects.dat.register  # noqa: E402, F401, I001  # before MMDetection: it completes MMCV
 
-from projects.dat.evaluation.html_report import write_page  # noqa: E402
+from projects.dat.evaluation.page import write_page  # noqa: E402
 from projects.dat.runtime import cli  # noqa: E402
 
 

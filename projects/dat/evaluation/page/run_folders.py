@@ -13,7 +13,7 @@ from pathlib import Path
 
 from projects.dat.runtime.errors import UserError
 
-from .results import Result
+from ..results import Result
 
 # MMEngine makes a folder for each start of a run, named after the time.
 START = re.compile(r'\d{8}_\d{6}')

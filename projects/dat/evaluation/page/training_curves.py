@@ -8,7 +8,7 @@ from statistics import fmean
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .plots import COLORS, LINES
+from ..plots import COLORS, LINES
 from .run_folders import Run, Series
 from .svg import Svg, to_svg
 

@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from projects.dat.evaluation.results import Result
-
-from .result_case import METRIC, make_result
+from tests.evaluation.result_case import METRIC, make_result
 
 EVIL = '<script>alert("1")</script>'
 CONFIG = f"""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from projects.dat.training.attack_pictures import COLUMNS
 
+from ..show import FOLDER
+from ..tables import Table
 from .inline_pictures import Picture, inline
 from .run_folders import Run
-from .show import FOLDER
-from .tables import Table
 
 
 @dataclass

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from projects.dat.evaluation.run_folders import find_runs, read_literals
+from projects.dat.evaluation.page.run_folders import find_runs, read_literals
 from projects.dat.runtime.errors import UserError
 
 from .run_case import EVIL, METRIC, write_comparison, write_run

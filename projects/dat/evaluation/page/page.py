@@ -9,19 +9,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from projects.dat.runtime.errors import UserError
 from projects.dat.runtime.files import replacing
 
-from . import plots
-from .comparison import Comparison
+from .. import plots
+from ..comparison import Comparison
+from ..report import PICTURES, cell_tables, notes, summary_tables
+from ..results import Result
+from ..tables import Table, from_markdown
 from .inline_pictures import Picture
-from .report import PICTURES, cell_tables, notes, summary_tables
-from .results import Result
 from .run_folders import SEED, Run, find_runs
 from .run_pictures import analyses_of, attack_pictures, example_pictures, inlined
 from .svg import Svg, to_svg
-from .tables import Table, from_markdown
 from .training_curves import families_of
 
 PAGE = 'report.html'
-TEMPLATE = 'html_report.html.jinja'
+TEMPLATE = 'page.html.jinja'
 LONG = 12  # rows; longer tables are folded
 PLOTS = {
     plots.severity_curves: 'A panel for each group of test sets: the metric by severity or '

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from projects.dat.evaluation.html_report import write_page
+from projects.dat.evaluation.page import write_page
 
 from .run_case import write_comparison
 

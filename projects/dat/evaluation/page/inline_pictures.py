@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .show import DESCRIPTION
+from ..show import DESCRIPTION
 
 WIDTH = 1600  # px at the most
 SMALL = 200_000  # bytes; what is smaller stays as it is

@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from projects.dat.evaluation.html_report import write_page
+from projects.dat.evaluation.page import write_page
 from projects.dat.evaluation.report import write_report
 from projects.dat.runtime.errors import UserError
+from tests.evaluation.result_case import make_classifier_result, make_comparison, make_result
 
-from .result_case import make_classifier_result, make_comparison, make_result
 from .run_case import CONFIG, EVIL, write_analysis, write_comparison, write_run
 
 VOID = ('meta', 'img', 'link', 'br', 'hr', 'input')
