@@ -4,16 +4,17 @@ import pickle
 import pytest
 import torch
 from skimage import data
+from torch.utils.flop_counter import FlopCounterMode
 
 from projects.dat.runtime.errors import ArgumentError
 from projects.dat.tokenizer import (
-    DEFAULT_TOKENIZER,
     VQGAN,
     FastVQGAN,
     Tokenizer,
     load_tokenizer,
     write_state_dict,
 )
+from projects.dat.tokenizer.loading import BUNDLED
 from projects.dat.tokenizer.tokenizer import pad_to_multiple
 
 
@@ -81,12 +82,22 @@ def test_padding_is_a_reflection():
     assert padded[0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 4, 3]
 
 
+@pytest.mark.parametrize('bundled', BUNDLED)
 @pytest.mark.parametrize('name', ['astronaut', 'chelsea', 'coffee'])
-def test_bundled_reconstructions_are_recognizable(name):
+def test_bundled_reconstructions_are_recognizable(name, bundled):
     """20 dB is where objects and faces are plain to see, if soft."""
     image = photograph(name)
-    mse = (load_tokenizer(DEFAULT_TOKENIZER).reconstruct(image) - image).square().mean()
+    mse = (load_tokenizer(bundled).reconstruct(image) - image).square().mean()
     assert -10 * mse.log10() > 20
+
+
+@pytest.mark.parametrize('name, gflop', [('fast_f8_8192', 4.8), ('small_f8_8192', 2.4)])
+def test_bundled_networks_cost_what_the_docs_say(name, gflop):
+    """Without the search for the nearest tokens, whose cost depends on the images."""
+    network = load_tokenizer(name).network
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.decode(network.encode(torch.rand(1, 3, 256, 256)))
+    assert counter.get_total_flops() == pytest.approx(gflop * 1e9, rel=0.02)
 
 
 def test_reconstruct_is_detokenize_after_tokenize(tokenizer):

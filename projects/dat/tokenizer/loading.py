@@ -18,7 +18,8 @@ from .vqgan import VQGAN
 
 DEFAULT_TOKENIZER = 'fast_f8_8192'
 BUNDLED = {
-    DEFAULT_TOKENIZER: Path(__file__).parent / 'weights' / f'{DEFAULT_TOKENIZER}.safetensors'
+    name: Path(__file__).parent / 'weights' / f'{name}.safetensors'
+    for name in (DEFAULT_TOKENIZER, 'small_f8_8192')
 }
 
 
