@@ -57,6 +57,12 @@ def test_as_many_views_as_the_attack_names(root):
         preflight.check(cfg)
 
 
+def test_an_attack_that_names_no_views(root):
+    cfg = selfsup_config(root, 'dat_simsiam_small')
+    del cfg.adversarial['views']
+    preflight.check(cfg)
+
+
 def test_one_image_for_a_masked_autoencoder(root):
     """Plain training needs no views; an attack on one does."""
     cfg = selfsup_config(root)

@@ -31,7 +31,7 @@ def check_views(cfg: Config) -> None:
         return
     least = 2 if model.__name__ in PAIRED else 1
     if 'adversarial' in cfg:
-        least = max(2, *(view + 1 for view in cfg.adversarial.get('views', ())))
+        least = max([2, *(view + 1 for view in cfg.adversarial.get('views', ()))])
     for pipeline in last_pipelines(cfg.train_dataloader['dataset']):
         views = sum(_views(node) for _, node in walk(pipeline, ''))
         if issubclass(model, BaseClassifier):
