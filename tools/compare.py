@@ -101,7 +101,10 @@ def parse_args() -> argparse.Namespace:
         help='folder of a method in an earlier comparison: each run starts from the checkpoint of '
         "its run with the same seed (default: the config's load_from, or initial weights)",
     )
-    parser.add_argument('--gpus', type=int, default=1, help='processes a run has (default: 1)')
+    parser.add_argument(
+        '--gpus', type=int, default=1,
+        help='processes a run has, but for the training of a probe (default: 1)',
+    )
     parser.add_argument(
         '--jobs', type=int, default=1,
         help='runs at once, each one thread on a CPU; with more than one, each writes to a log '
@@ -126,6 +129,11 @@ def check_arguments(args: argparse.Namespace) -> None:
                 f'seed{seed}/checkpoint.pth does not exist: finish that comparison first, or give '
                 'the folder of one of its methods'
             )
+    names = [probe.stem for probe in args.probe]
+    if len(set(names)) < len(names):
+        raise UserError(
+            f'expected --probe to name configs whose files are called differently, but got {names}'
+        )
     if min(args.jobs, args.gpus) < 1:
         raise UserError(f'--jobs and --gpus must be at least 1, but are {args.jobs}, {args.gpus}')
 
@@ -185,9 +193,10 @@ def check_run(cfg: Config, args: argparse.Namespace) -> None:
     cfg = copy.deepcopy(cfg)
     if cfg.load_from in [str(initial_weights(seed, args)) for seed in args.seeds]:
         cfg.load_from = None  # about to be written
-    cli.check_once(cfg, 'train')
     if 'adversarial' in cfg:
         check_adversarial(cfg, load=True)
+    cli.check_once(cfg, 'train')
+    if 'adversarial' in cfg:
         check_model(cfg)
 
 
@@ -250,35 +259,36 @@ class Runs:
         """Train and evaluate, or go on with it, in a folder beside its config."""
         print(f'{title}: {run}', flush=True)
         start = time.monotonic()
-        self._train(run)
+        self._train(run, self.args.gpus)
         probes = [run / probe.stem for probe in self.args.probe]
         if probes and not (run / BACKBONE).exists():
-            self._tool('extract_backbone.py', run, run / CHECKPOINT, run / BACKBONE)
+            self._tool('extract_backbone.py', run, 1, run / CHECKPOINT, run / BACKBONE)
         for probe in probes:
-            self._train(probe)
+            self._train(probe, 1)  # soon done, and one process alone can fill k-NN's bank
         for evaluated in probes or [run]:
             options = ['--work-dir', evaluated / 'evaluation', '--out', evaluated / RESULT]
             options += evaluation_options(self.args)
             if probes:  # all weights come from the probe's training
                 options += ['--cfg-options', 'model.backbone.init_cfg=None']
-            self._tool('test_robustness.py', evaluated, evaluated / CHECKPOINT, *options)
+            options = [evaluated / CHECKPOINT, *options]
+            self._tool('test_robustness.py', evaluated, self.args.gpus, *options)
         if self.args.jobs > 1:
             minutes, seconds = divmod(round(time.monotonic() - start), 60)
             print(f'{title}: done in {minutes}:{seconds:02}', flush=True)
 
-    def _train(self, run: Path) -> None:
+    def _train(self, run: Path, processes: int) -> None:
         checkpoint, last = run / CHECKPOINT, run / 'last_checkpoint'
         if not checkpoint.exists():
-            self._tool('train.py', run, *(['--resume'] if last.exists() else []))
+            self._tool('train.py', run, processes, *(['--resume'] if last.exists() else []))
             with replacing(checkpoint) as temporary:
                 shutil.copyfile(last.read_text(), temporary)
 
-    def _tool(self, name: str, run: Path, *arguments: str | Path) -> None:
+    def _tool(self, name: str, run: Path, processes: int, *arguments: str | Path) -> None:
         """Run a tool on a run's config; when it fails it has said why, its status becomes ours."""
         command, launcher = [sys.executable, '-W', 'ignore'], []
-        if self.args.gpus > 1:
+        if processes > 1:
             command += ['-m', 'torch.distributed.run', '--standalone']
-            command += [f'--nproc_per_node={self.args.gpus}']
+            command += [f'--nproc_per_node={processes}']
             launcher = ['--launcher', 'pytorch']
         command += map(str, [ROOT / 'tools' / name, run.with_suffix('.py'), *arguments, *launcher])
         several, log = self.args.jobs > 1, run.with_suffix('.log')

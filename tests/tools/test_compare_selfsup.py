@@ -29,7 +29,7 @@ def call(tmp_path, monkeypatch, capsys):
         """Leaves behind what the tool would."""
 
         def __init__(self, parts, **_):
-            tool, config, *rest = map(str, parts[3:])
+            tool, config, *rest = map(str, parts[7 if 'torch.distributed.run' in parts else 3:])
             started.append((Path(tool).name, str(Path(config).relative_to(tmp_path)), rest))
             work_dir = Path(config).with_suffix('')
             work_dir.mkdir(exist_ok=True)
@@ -104,6 +104,16 @@ def test_every_run_is_probed_and_every_probe_is_reported(call, probes, tmp_path)
     assert [tool for tool, *_ in started] == ['train.py', *['test_robustness.py'] * 4]
 
 
+def test_one_process_trains_a_probe_and_takes_the_backbone(call, probes):
+    status, said, started = call('--gpus', '2', '--probe', *probes)
+    assert status == 0, said.err
+    alone = [(tool, Path(config).stem) for tool, config, rest in started
+             if '--launcher' not in rest]
+    once = [('extract_backbone.py', 'seed0'), ('train.py', 'linear_probe_small'),
+            ('train.py', 'knn_small')]
+    assert alone == 2 * once and len(started) == 12
+
+
 @pytest.mark.parametrize(
     'arguments, config, said',
     [
@@ -112,6 +122,9 @@ def test_every_run_is_probed_and_every_probe_is_reported(call, probes, tmp_path)
         (['--probe', ROOT / 'configs/selfsup/nope.py'], CONFIG, 'nope.py does not exist'),
         (['--probe', 'PROBE', '--cfg-options', 'model.backbone.norm_cfg.type=IN'],
          CONFIG, 'is of another model than the config'),
+        (['--probe', 'PROBE', 'PROBE'], CONFIG, 'whose files are called differently'),
+        (['--probe', 'PROBE', '--cfg-options', 'adversarial.views=1'],
+         CONFIG, 'expected views to be the numbers of the views to attack'),
         (['--probe', 'PROBE'], 'PROBE', 'expected the config of a self-supervised pre-training'),
     ],
 )
