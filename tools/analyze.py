@@ -100,8 +100,8 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def other_models(arguments: list[str]) -> dict[str, Config]:
-    """What --to names, by what the configs are called."""
+def other_models(arguments: list[str], own: str) -> dict[str, Config]:
+    """What --to names, by what the configs are called; ``own`` is the attacked model's."""
     if not arguments or len(arguments) % 2:
         raise UserError(
             'transfer needs other models: write --to CONFIG CHECKPOINT [CONFIG CHECKPOINT ...]'
@@ -109,7 +109,7 @@ def other_models(arguments: list[str]) -> dict[str, Config]:
     configs = {}
     for file, checkpoint in zip(arguments[::2], arguments[1::2], strict=True):
         name = Path(file).stem
-        name = name if name not in configs else f'{name} of {checkpoint}'
+        name = f'{name} of {checkpoint}' if name in (*configs, Path(own).stem) else name
         configs[name] = cli.read_config(file)
         configs[name].load_from = checkpoint
     return configs
@@ -124,7 +124,7 @@ def main() -> None:
         raise UserError(
             f'{args.name} takes one --tokenizer and one --token-change: several are for step_size'
         )
-    others = other_models(args.to) if args.name == 'transfer' else {}
+    others = other_models(args.to, args.config) if args.name == 'transfer' else {}
     with writing_to(cfg.work_dir):
         subject = Subject(cfg, args.losses, args.seed)
         subject.look_at(args.images, args.num_images)

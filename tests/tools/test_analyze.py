@@ -6,7 +6,7 @@ import pytest
 from projects.dat.evaluation.results import Result
 from projects.dat.runtime import cli
 from tests.evaluation.analysis_case import write_classifier, write_detector, write_tokenizer
-from tools.analyze import main
+from tools.analyze import main, other_models
 
 
 @pytest.fixture(scope='module')
@@ -44,6 +44,19 @@ def test_some_images_and_their_folder(run, case, capsys):
     assert 'On 2 clean images the loss is' in out and 'analyses/step_size' in out
 
 
+def test_an_image_that_is_named_twice(run, case, capsys):
+    image = sorted((case / 'detector/val2017').iterdir())[0]
+    result = run('step_size', image, image.parent, image, *FEW, model='detector')
+    count = len(list(image.parent.iterdir()))
+    assert {found.num_images for found in result.cells.values()} == {count}
+
+
+def test_another_checkpoint_of_the_same_config(case):
+    config = str(case / 'classifier/config.py')
+    assert list(other_models([config, 'b.pth', config, 'c.pth'], config)) == [
+        'config of b.pth', 'config of c.pth']
+
+
 def test_images_that_nobody_has_annotated(run, case, tmp_path, capsys):
     (case / 'detector/val2017/0.jpg').rename(tmp_path / 'new.jpg')
     run('step_size', tmp_path / 'new.jpg', *FEW, model='detector')
@@ -60,6 +73,7 @@ def test_images_that_nobody_has_annotated(run, case, tmp_path, capsys):
         (['step_size', '--eps', 'four'], "a number such as 0.5 or 4/255, found 'four'"),
         (['step_size', '--losses', '('], '--losses to be a regular expression'),
         (['step_size', '--lpips', 'nowhere'], 'found no nowhere'),
+        (['fid', '--num-images', '1'], 'at least 2 images for FID and KID'),
         (['step_size', '--seed', '-1'], 'seed must be at least 0'),
     ],
 )

@@ -13,6 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from projects.dat.attacks.base import Attack
+from projects.dat.runtime.errors import UserError
 
 from ..results import Metrics, Result
 from .inception import FEATURES, load_inception
@@ -38,7 +39,12 @@ def analyze(subject: Subject, tokenizer: str, rate: float, inception: str | None
 
     Returns:
         By attack ``fid``, ``kid`` and ``kid_std``, its standard deviation over random halves.
+
+    Raises:
+        UserError: There is one image alone, or no Inception-v3.
     """
+    if subject.num_images < 2:
+        raise UserError('expected at least 2 images for FID and KID, found 1: give more')
     network = load_inception(inception).to(subject.device)
     if subject.num_images < FEATURES:
         logger.warning(_warning(subject.num_images))

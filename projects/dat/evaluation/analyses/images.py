@@ -35,7 +35,7 @@ SCORE = 0.3
 
 
 def choose_images(cfg: Config, given: Sequence[str], count: int | None) -> list[str]:
-    """The files to look at, absolute.
+    """The files to look at, absolute, each once.
 
     Args:
         cfg: The model's.
@@ -47,7 +47,7 @@ def choose_images(cfg: Config, given: Sequence[str], count: int | None) -> list[
     """
     if count is not None and count < 1:
         raise UserError(f'expected --num-images to be at least 1, found {count}')
-    files = [file for path in given for file in _files(path)]
+    files = list(dict.fromkeys(file for path in given for file in _files(path)))
     files = files or list(_task(cfg).known(check=True))
     count = min(count or len(files), len(files))
     return [files[i * len(files) // count] for i in range(count)]
