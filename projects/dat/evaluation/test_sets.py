@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Protocol
 
 from mmengine.config import Config
+from torch import nn
 
 from projects.dat.attacks import (
     DiscreteAttack,
@@ -22,7 +23,7 @@ from projects.dat.corruptions.names import CORRUPTIONS, SEVERITIES, expand
 from projects.dat.runtime.arguments import nearest
 from projects.dat.runtime.config import metrics_of, type_name
 from projects.dat.runtime.errors import UserError
-from projects.dat.tokenizer import DEFAULT_TOKENIZER, Tokenizer, load_tokenizer
+from projects.dat.tokenizer import DEFAULT_TOKENIZER, load_tokenizer
 
 from .attacked import Attacked
 from .coco_c import OnTheFly, Tree, cells_of
@@ -196,7 +197,7 @@ def _attacked(name: str, options: Options) -> Attacked:
             )
     else:
         tokenizer = load_tokenizer(options.tokenizer)
-        facts = dict(tokenizer_sha256=weights_sha256(tokenizer))
+        facts = dict(tokenizer_sha256=weights_sha256(tokenizer.network))
         attacks = {}
         for share in options.token_change if name != 'reconstruction' else [0]:
             if name == 'dat_flip':
@@ -212,10 +213,11 @@ def _attacked(name: str, options: Options) -> Attacked:
     return Attacked(name, attacks, options.losses, options.corruption_seed or 0, facts)
 
 
-def weights_sha256(tokenizer: Tokenizer) -> str:
+def weights_sha256(network: nn.Module) -> str:
+    """Of names and values in its state dict."""
     digest = hashlib.sha256()
-    for name, value in sorted(tokenizer.network.state_dict().items()):
-        digest.update(name.encode() + value.contiguous().numpy().tobytes())
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

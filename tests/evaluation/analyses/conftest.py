@@ -55,11 +55,12 @@ def few_attacks(monkeypatch):
 
     def find(subject, source, rate):
         tokenizer = load_tokenizer(source)
-        return {
+        attacks = {
             matched.RECONSTRUCTION: DiscreteAttack(tokenizer, alpha=0.0, direction='random'),
             matched.DAT: DiscreteAttack(tokenizer, controller=TokenChangeController(rate)),
             matched.USUAL: PixelAttack('Linf', 4 / 255, 2 / 255, 2),
         }
+        return attacks, dict(rate=str(rate))
 
     for module in (bn_statistics, colors, fid, frequency, structure, transfer):
         monkeypatch.setattr(module, 'find_attacks', find)

@@ -1,7 +1,9 @@
 import pytest
 
 from projects.dat.evaluation.analyses import matched
+from projects.dat.evaluation.analyses.study import Study
 from projects.dat.evaluation.results import Result
+from projects.dat.runtime.errors import UserError
 
 
 def test_bisection_finds_a_strength(monkeypatch):
@@ -14,7 +16,7 @@ def test_bisection_finds_a_strength(monkeypatch):
 
 @pytest.mark.parametrize('subject', ['classifier'], indirect=True)
 def test_strengths_raise_the_loss_alike_and_are_kept(subject, toy, monkeypatch):
-    attacks = matched.find_attacks(subject, toy, 0.2)
+    attacks, _ = matched.find_attacks(subject, toy, 0.2)
     assert list(attacks) == [
         'reconstruction', 'dat', 'random_tokens', 'dat_flip', 'fgsm', 'pgd', 'pgd 4/255'
     ]
@@ -24,4 +26,17 @@ def test_strengths_raise_the_loss_alike_and_are_kept(subject, toy, monkeypatch):
     )
     assert attacks['fgsm'].eps == result.cells['fgsm', 0].metrics['strength']
     monkeypatch.setattr(subject, 'attack', lambda *_: pytest.fail('known already'))
-    assert matched.find_attacks(subject, toy, 0.2)['pgd'].eps == attacks['pgd'].eps
+    assert matched.find_attacks(subject, toy, 0.2)[0]['pgd'].eps == attacks['pgd'].eps
+
+
+@pytest.mark.parametrize('subject', ['classifier'], indirect=True)
+def test_figures_of_other_attacks_are_not_taken_for_these(subject, toy):
+    measured = {('a', 0): lambda observe: dict(metric=1.0)}
+    for rate in (0.2, 0.3):
+        _, facts = matched.find_attacks(subject, toy, 0.2)
+        study = Study('any', subject, 'metric', facts | dict(rate=str(rate)))
+        if rate == 0.2:
+            study.run(measured)
+    assert facts['rate'] == '0.2' and len(facts['tokenizer_sha256']) == 64
+    with pytest.raises(UserError, match='rate'):
+        study.run(measured)

@@ -50,14 +50,14 @@ def analyze(subject: Subject, tokenizer: str, rate: float) -> Result:
             f'expected batch norms in {type(subject.model).__name__}, found none: give a model '
             'that has some'
         )
-    attacks = find_attacks(subject, tokenizer, rate)
+    attacks, facts = find_attacks(subject, tokenizer, rate)
     clean = _statistics(subject, NoAttack())[0]
 
     def measure(attack: Attack, observe: Observe) -> Metrics:
         found, strength = _statistics(subject, attack, observe)
         return _compare(clean, found) | strength
 
-    study = Study('bn_statistics', subject, MEAN)
+    study = Study('bn_statistics', subject, MEAN, facts)
     cells = {
         (name, 0): lambda observe, attack=attack: measure(attack, observe)
         for name, attack in attacks.items()

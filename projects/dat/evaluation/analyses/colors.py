@@ -36,8 +36,9 @@ def analyze(subject: Subject, tokenizer: str, rate: float) -> Result:
         image's patches of 16 x 16 pixels of the number of distinct 24-bit colors, ``colors/qN``,
         quantiles over the images, and ``colors/of_clean``, the mean ratio to the clean image's.
     """
-    attacks = {CLEAN[0]: NoAttack(), **find_attacks(subject, tokenizer, rate)}
-    study = Study('colors', subject, COLORS)
+    attacks, facts = find_attacks(subject, tokenizer, rate)
+    attacks = {CLEAN[0]: NoAttack(), **attacks}
+    study = Study('colors', subject, COLORS, facts)
     cells = {
         (name, 0): lambda observe, attack=attack: _measure(subject, attack, observe)
         for name, attack in attacks.items()

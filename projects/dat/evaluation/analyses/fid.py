@@ -16,6 +16,7 @@ from projects.dat.attacks.base import Attack
 from projects.dat.runtime.errors import UserError
 
 from ..results import Metrics, Result
+from ..test_sets import weights_sha256
 from .inception import FEATURES, load_inception
 from .matched import find_attacks
 from .study import Study, listing, number, style
@@ -48,7 +49,8 @@ def analyze(subject: Subject, tokenizer: str, rate: float, inception: str | None
     network = load_inception(inception).to(subject.device)
     if subject.num_images < FEATURES:
         logger.warning(_warning(subject.num_images))
-    attacks = find_attacks(subject, tokenizer, rate)
+    attacks, facts = find_attacks(subject, tokenizer, rate)
+    facts['inception_sha256'] = weights_sha256(network)
 
     def features(attack: Attack, observe: Observe) -> tuple[np.ndarray, Metrics]:
         found = []
@@ -76,7 +78,7 @@ def analyze(subject: Subject, tokenizer: str, rate: float, inception: str | None
             **strength,
         }
 
-    study = Study('fid', subject, FID)
+    study = Study('fid', subject, FID, facts)
     cells = {
         (name, 0): lambda observe, attack=attack: measure(attack, observe)
         for name, attack in attacks.items()

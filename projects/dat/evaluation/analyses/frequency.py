@@ -49,8 +49,9 @@ def analyze(subject: Subject, tokenizer: str, rate: float) -> Result:
         By attack, also PGD within an L2 ball of DAT's mean length: ``low/F``, the share of energy
         below F cycles per pixel, ``radial/F``, the share in rings that end at F, and ``l2``.
     """
-    attacks = {CLEAN[0]: NoAttack(), **find_attacks(subject, tokenizer, rate)}
-    study = Study('frequency', subject, LOW)
+    attacks, facts = find_attacks(subject, tokenizer, rate)
+    attacks = {CLEAN[0]: NoAttack(), **attacks}
+    study = Study('frequency', subject, LOW, facts)
 
     def measure(name: str, attack: Attack, observe: Observe) -> Metrics:
         file = study.folder / f'spectrum_{file_name(name)}.npy'

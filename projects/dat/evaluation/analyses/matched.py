@@ -29,7 +29,9 @@ _BISECTIONS = 7
 _STEPS = 5  # of PGD
 
 
-def find_attacks(subject: Subject, source: str, rate: float) -> dict[str, Attack]:
+def find_attacks(
+    subject: Subject, source: str, rate: float
+) -> tuple[dict[str, Attack], dict[str, str | int]]:
     """The attacks by name: DAT, and others that raise the loss as much as it does.
 
     Strengths are found by bisection of their logarithm on the first batch, and kept in
@@ -41,10 +43,16 @@ def find_attacks(subject: Subject, source: str, rate: float) -> dict[str, Attack
         subject: Model and images.
         source: A tokenizer, what ``load_tokenizer`` takes.
         rate: Share of tokens that DAT changes.
+
+    Returns:
+        The attacks, and what they depend on, for a :class:`Study`.
     """
     tokenizer = load_tokenizer(source).to(subject.device)
     families = _families(tokenizer)
-    study = Study('matched', subject, 'objective')
+    facts = dict(
+        tokenizer_sha256=weights_sha256(tokenizer.network), rate=str(rate), batches=BATCHES
+    )
+    study = Study('matched', subject, 'objective', facts)
     dat = families[DAT][0](rate)
     goal = cache(lambda: _objective(subject, dat))
 
@@ -55,14 +63,14 @@ def find_attacks(subject: Subject, source: str, rate: float) -> dict[str, Attack
         return _bisect(lambda x: _objective(subject, make(x), observe), goal(), low, high)
 
     cells = {(name, 0): partial(match, name) for name in families}
-    facts = dict(tokenizer_sha256=weights_sha256(tokenizer), rate=str(rate), batches=BATCHES)
-    found = study.run(cells, {name: facts for name in families}, passes=_BISECTIONS * BATCHES)
+    found = study.run(cells, passes=_BISECTIONS * BATCHES)
     strengths = {name: x.metrics['strength'] for (name, _), x in found.cells.items()}
-    return {
+    attacks = {
         RECONSTRUCTION: DiscreteAttack(tokenizer, alpha=0.0, direction='random'),
         **{name: make(strengths[name]) for name, (make, *_) in families.items()},
         USUAL: _pgd(4 / 255),
     }
+    return attacks, facts
 
 
 def _families(tokenizer: Tokenizer) -> dict[str, tuple[Callable[[float], Attack], float, float]]:

@@ -62,12 +62,15 @@ def analyze(
         images, and ``psnr``, ``lpips`` (to the image) and ``psnr_q``, ``lpips_q`` (to its
         reconstruction Q(x)).
     """
-    study = Study('step_size', subject, subject.metric)
     measure = find_lpips(lpips)
+    study = Study(
+        'step_size', subject, subject.metric,
+        dict(lpips_sha256=weights_sha256(measure)) if measure else {},
+    )
     cells, facts = {CLEAN: partial(_measure, subject, NoAttack(), None)}, {}
     for source in tokenizers:
         tokenizer = load_tokenizer(source).to(subject.device)
-        sha256 = weights_sha256(tokenizer)
+        sha256 = weights_sha256(tokenizer.network)
         suffix = f', {source}' if len(tokenizers) > 1 else ''
         for (name, level), attack in token_attacks(tokenizer, alphas, rates).items():
             cells[name + suffix, level] = partial(_measure, subject, attack, measure)

@@ -45,9 +45,9 @@ def analyze(subject: Subject, tokenizer: str, rate: float) -> Result:
         falls inside them, ``on_objects_chance`` and ``on_objects_p``. A p is the share of
         permutations that reach what was found.
     """
-    attacks = find_attacks(subject, tokenizer, rate)
+    attacks, facts = find_attacks(subject, tokenizer, rate)
     attacks.pop(RECONSTRUCTION)
-    study = Study('structure', subject, CLUSTERING)
+    study = Study('structure', subject, CLUSTERING, facts)
     cells = {
         (name, 0): lambda observe, attack=attack: _measure(subject, attack, observe)
         for name, attack in attacks.items()

@@ -30,12 +30,16 @@ class Study:
         name: The analysis's.
         subject: What it looks at.
         metric: Its main figure, which every cell has.
+        facts: What all figures depend on besides model, images, targets and seed.
     """
 
-    def __init__(self, name: str, subject: Subject, metric: str) -> None:
+    def __init__(
+        self, name: str, subject: Subject, metric: str, facts: Mapping[str, str | int] = {}
+    ) -> None:
         self.name = name
         self.subject = subject
         self.metric = metric
+        self.facts = subject.facts() | facts
         self.folder = Path(subject.cfg.work_dir, 'analyses', name)
 
     def run(
@@ -46,13 +50,13 @@ class Study:
 
         Args:
             cells: How each is measured.
-            facts: By set, what its figures depend on besides model, images, targets and seed.
+            facts: By set, what its figures depend on besides those of all.
             passes: How many batches a cell looks at, for the bar; None for all images once.
 
         Returns:
             Only these cells, in this order.
         """
-        data = {name: self.subject.facts() | facts.get(name, {}) for name, _ in cells}
+        data = {name: self.facts | facts.get(name, {}) for name, _ in cells}
         identity = identify(self.subject.cfg, data, self.metric)
         path = self.folder / 'result.json'
         result = Result.resume(path, identity)

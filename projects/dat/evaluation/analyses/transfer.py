@@ -54,7 +54,8 @@ def analyze(
     own = Path(subject.cfg.filename).stem
     models = {own: _model(subject, subject.cfg)}
     models |= {name: _model(subject, cfg) for name, cfg in others.items()}
-    attacks = {CLEAN[0]: NoAttack(), **find_attacks(subject, tokenizer, rate)}
+    attacks, facts = find_attacks(subject, tokenizer, rate)
+    attacks = {CLEAN[0]: NoAttack(), **attacks}
 
     @lru_cache(maxsize=1)
     def images(attack: str) -> 'Made':
@@ -65,16 +66,14 @@ def analyze(
         models[model].look_at_given(made.targets, made.side)
         return models[model].measure(NoAttack(), observe)
 
-    study = Study('transfer', subject, subject.metric)
-    cells = {
-        (attack, model): partial(measure, attack, model) for attack in attacks for model in models
-    }
-    facts = {}
     for name, cfg in others.items():
         identity = identify(cfg, {}, subject.metric)
         facts[f'config of {name}'] = identity.config_sha256
         facts[f'checkpoint of {name}'] = identity.checkpoint_sha256
-    result = study.run(cells, {attack: facts for attack in attacks})
+    study = Study('transfer', subject, subject.metric, facts)
+    result = study.run({
+        (attack, model): partial(measure, attack, model) for attack in attacks for model in models
+    })
     study.write(result, dict(transfer=_grid(result)), _text(result))
     return result
 
