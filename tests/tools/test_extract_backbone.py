@@ -93,7 +93,7 @@ def test_the_small_networks_backbone_is_a_detectors(extract):
     cfg = Config.fromfile(ROOT / 'configs/selfsup/simsiam_small.py')
     model = build_model(cfg)
     file = extract(cfg, dict(state_dict=model.state_dict()))
-    detector = Config.fromfile(ROOT / 'configs/efficientdet_demo.py').model.backbone
+    detector = Config.fromfile(ROOT / 'configs/efficientdet_lite0_256.py').model.backbone
     init_default_scope('mmdet')
     found, expected = loaded(detector, file), model.backbone.state_dict()
     assert found.keys() == {key for key in expected if not key.startswith('layers.6.')}

@@ -2,7 +2,8 @@
 _base_ = '../classification_runtime.py'
 
 train_cfg = dict(by_epoch=True, max_epochs=40)
-# SGD, for SimSiam collapses with Adam.
+# With AdamW at 1e-3 SimSiam's loss falls as far, and its features are worth less: by a linear probe
+# 18 % after 12 epochs, where SGD has 30 % after 6.
 optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=1e-4))
 param_scheduler = [
     # Two epochs of 2,200 images.
