@@ -29,7 +29,7 @@ from projects.dat.runtime.files import replacing  # noqa: E402
 from projects.dat.runtime.methods import methods_of  # noqa: E402
 
 SEED = 0
-STRIDE = 128  # which the coarsest maps of all detectors divide
+STRIDE, CLASSIFIER_STRIDE = 128, 32  # of the coarsest maps
 
 
 def parse_args() -> argparse.Namespace:
@@ -53,24 +53,25 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def check(args: argparse.Namespace) -> None:
+def check(args: argparse.Namespace, stride: int) -> None:
     if args.device == 'cpu' and 'fp16' in args.precisions:
         raise UserError('--precisions fp16 needs a GPU: use bf16 on a CPU')
     if min(*args.batches, args.rounds) < 1:
         raise UserError('--batches and --rounds must be at least 1')
-    odd = [size for size in args.sizes if size < 1 or size % STRIDE]
+    odd = [size for size in args.sizes if size < 1 or size % stride]
     if odd:
-        raise UserError(f'--sizes must be multiples of {STRIDE}, but has {odd[0]}')
-    if STRIDE in args.sizes and 1 in args.batches:
+        raise UserError(f'--sizes must be multiples of {stride}, but has {odd[0]}')
+    if stride in args.sizes and 1 in args.batches:
         raise UserError(
-            f'one image of {STRIDE} px leaves batch norm a single value: use --batches 2 or more'
+            f'one image of {stride} px leaves batch norm a single value: use --batches 2 or more'
         )
 
 
 def main() -> None:
     args = parse_args()
-    check(args)
     cfg = cli.read_config(args.config)
+    classifier = is_classifier(cfg)
+    check(args, CLASSIFIER_STRIDE if classifier else STRIDE)
     device, out = torch.device(args.device), Path(args.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -91,9 +92,7 @@ def main() -> None:
     machine = benchmark.describe(device)
     name = Path(args.config).stem
     title = f'Steps of {name}, {machine["device"]}, threads: {machine["threads"]}'
-    rounds = benchmark.measure(
-        steps, groups, args.rounds, device, SEED, classifier=is_classifier(cfg)
-    )
+    rounds = benchmark.measure(steps, groups, args.rounds, device, SEED, classifier)
     for rows in tqdm(rounds, 'rounds', args.rounds + 1, leave=False, disable=None):
         table = benchmark.to_table(title, rows)
         benchmark.save(out / 'benchmark.json', rows, arguments=vars(args), machine=machine)

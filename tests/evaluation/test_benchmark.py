@@ -22,6 +22,7 @@ from projects.dat.tokenizer import (
 )
 from projects.dat.training.split_bn import split_batch_norms
 from tests.training.coco_case import coco_config
+from tests.training.folder_case import folder_config, write_folders
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device('cpu')
@@ -150,6 +151,20 @@ def test_every_step_trains_as_its_fragment_says(tmp_path, tiny, calls):
         if name in passes:
             assert adversary.attack.controller is not None
             assert set(adversary.attack.tokenizer.precision.values()) == {tokenizer.split()[-1]}
+
+
+def test_a_classifiers_steps(tmp_path, tiny):
+    cfg = folder_config(write_folders(tmp_path))
+    steps = make_steps(
+        cfg, methods_of(['dat', 'advprop']), {'tiny': tiny}, ['fp32'], tiny, CPU, seed=0
+    )
+    assert list(steps) == [
+        ('plain', ''), ('dat', 'tiny fp32'), ('advprop', ''), ('published recipe', '')
+    ]
+    data = make_batch(2, 32, seed=0, classifier=True)
+    assert [sample.gt_label.tolist() for sample in data['data_samples']] == [[0], [0]]
+    for step in steps.values():
+        step(data)
 
 
 def test_a_detector_that_cannot_be_trained_so(tmp_path, tiny, caplog):

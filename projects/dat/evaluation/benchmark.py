@@ -23,7 +23,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, build_optim_wrapper
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from mmpretrain.structures import DataSample
 from torch import nn
@@ -34,6 +34,7 @@ from projects.dat.runtime.errors import UserError
 from projects.dat.runtime.files import replacing
 from projects.dat.runtime.methods import PLAIN
 from projects.dat.runtime.preflight.model import check_amp
+from projects.dat.runtime.preflight.parts import build_model
 from projects.dat.tokenizer import VQGAN, load_tokenizer, write_state_dict
 from projects.dat.training import AdversarialTrainingHook, Adversary
 from projects.dat.training.prepare import prepare_model
@@ -194,21 +195,22 @@ def _build(
     cfg: Config, device: torch.device, seed: int, prepare: dict | None = None
 ) -> tuple[nn.Module, OptimWrapper]:
     """A model without downloads, prepared for adversarial training if asked, and its optimizer."""
-    model = copy.deepcopy(cfg.model)
-    for _, node in walk(model, 'model'):
+    cfg = copy.deepcopy(cfg)
+    for _, node in walk(cfg.model, 'model'):
         inits = node.get('init_cfg') or []
         inits = inits if isinstance(inits, list) else [inits]
         if any(type_name(init) == 'Pretrained' for init in inits):
             node['init_cfg'] = None
-    # Batches are whole as they come.
-    model.data_preprocessor.update(pad_size_divisor=1, batch_augments=None)
     torch.manual_seed(seed)
-    model = MODELS.build(model)
+    model = build_model(cfg)
     model.init_weights()
+    # Batches are whole as they come.
+    model.data_preprocessor.pad_size_divisor = 1
+    model.data_preprocessor.batch_augments = None
     if prepare is not None:
         prepare_model(model, **prepare)
     model = revert_sync_batchnorm(model).to(device).train()
-    wrapper = copy.deepcopy(cfg.optim_wrapper)
+    wrapper = cfg.optim_wrapper
     wrapper.optimizer.lr = 0.0  # a step does all of its work, and the next finds the same weights
     return model, build_optim_wrapper(model, wrapper)
 
