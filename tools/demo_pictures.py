@@ -18,6 +18,7 @@ from projects.dat.evaluation.comparison import Comparison
 from projects.dat.evaluation.plots import COLORS
 from projects.dat.evaluation.show import DESCRIPTION
 from projects.dat.evaluation.summaries import Quantity
+from projects.dat.runtime.files import replacing
 
 NOISE = 'gaussian_noise'
 SCORE = 0.4  # of the least detection that is drawn
@@ -60,7 +61,8 @@ def draw_curves(
     bars.set(title=title, ylim=(0, 125), yticks=range(0, 101, 20))
     for axes in (losses, tokens, bars):
         axes.legend(loc='upper right' if axes is bars else 'lower right', ncols=3)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
 
 
 def draw_detections(
@@ -87,12 +89,12 @@ def draw_detections(
             axes.set_axis_off()
             found = inference_detector(models[name], image).pred_instances
             _draw_boxes(axes, found[found.scores >= SCORE], models[name].dataset_meta['classes'])
-    path.parent.mkdir(exist_ok=True)
     words = (
         f'{len(images)} test images, a row each, without and with noise of severity {severity}, '
         f'and the objects that {" and ".join(models)} find in them.'
     )
-    figure.savefig(path, dpi=70, metadata={DESCRIPTION: words})
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=70, metadata={DESCRIPTION: words})
 
 
 def _draw_boxes(axes: Axes, found, classes: tuple[str, ...]) -> None:

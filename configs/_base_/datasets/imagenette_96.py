@@ -1,6 +1,5 @@
-# Imagenette (imagenette_160.py) at the 96 px of views_96.py, for classifiers on frozen features.
-dataset_type = 'CustomDataset'
-data_root = 'data/imagenette'
+# Imagenette at the 96 px of views_96.py, for classifiers on frozen features.
+_base_ = './imagenette_160.py'
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -14,20 +13,6 @@ test_pipeline = [
     dict(type='CenterCrop', crop_size=96),
     dict(type='PackInputs'),
 ]
-train_dataloader = dict(
-    batch_size=64,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type=dataset_type, data_root=data_root, data_prefix='train', pipeline=train_pipeline))
-val_dataloader = dict(
-    batch_size=50,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type, data_root=data_root, data_prefix='val', pipeline=test_pipeline))
+train_dataloader = dict(batch_size=64, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(type='Accuracy', topk=(1,))
-test_evaluator = val_evaluator

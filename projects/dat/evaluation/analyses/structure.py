@@ -138,10 +138,10 @@ def changes(batch: Batch) -> list[np.ndarray]:
     return _cut(changed.double(), batch.mask)
 
 
-def objects(batch: Batch, like: list[np.ndarray]) -> list[np.ndarray | None]:
+def objects(batch: Batch) -> list[np.ndarray | None]:
     """How much of each square lies inside an image's boxes; None without boxes."""
     found = []
-    for sample, mask, amounts in zip(batch.samples, batch.mask, like, strict=True):
+    for sample, mask in zip(batch.samples, batch.mask, strict=True):
         boxes = sample.gt_instances.bboxes if 'gt_instances' in sample else []
         if not len(boxes):
             found.append(None)
@@ -151,8 +151,8 @@ def objects(batch: Batch, like: list[np.ndarray]) -> list[np.ndarray | None]:
             inside[:, max(y1, 0):max(y2, 0), max(x1, 0):max(x2, 0)] = 1
         side = 2 ** round(np.log2(mask.shape[-1] / batch.result.changed.shape[-1])) if (
             batch.result.changed is not None) else _SIDE
-        pooled = F.avg_pool2d(inside[None], side, ceil_mode=True)[0, 0]
-        found.append(pooled[:amounts.shape[0], :amounts.shape[1]].cpu().numpy())
+        pooled = F.avg_pool2d(inside[None], side, ceil_mode=True)[0]
+        found += _cut(pooled, mask[None])
     return found
 
 
@@ -170,7 +170,7 @@ def _measure(subject: Subject, attack: Attack, observe: Observe) -> Metrics:
 
     def look(batch: Batch) -> None:
         amounts = changes(batch)
-        for pair in zip(amounts, objects(batch, amounts), strict=True):
+        for pair in zip(amounts, objects(batch), strict=True):
             test.add(*pair)
         observe(batch)
 
