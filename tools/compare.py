@@ -174,10 +174,11 @@ def make_config(fragment: str | None, run: Path, seed: int, args: argparse.Names
 def make_probe_config(probe: Path, run: Path, seed: int, args: argparse.Namespace) -> Config:
     """The config of a classifier on the backbone of a run."""
     cfg = cli.read_config(str(probe))
-    if not is_classifier(cfg):
+    if not is_classifier(cfg) or 'backbone' not in cfg.model:
         raise UserError(
-            f'expected the config of a classifier for --probe, found {probe} with the model '
-            f'{type_name(cfg.model)}: give one such as configs/selfsup/linear_probe_small.py'
+            f'expected the config of a classifier with a backbone for --probe, found {probe} with '
+            f'the model {type_name(cfg.model)}: give one such as '
+            'configs/selfsup/linear_probe_small.py'
         )
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)

@@ -118,7 +118,7 @@ def test_one_process_trains_a_probe_and_takes_the_backbone(call, probes):
     'arguments, config, said',
     [
         ([], CONFIG, 'name a classifier on its backbone with --probe CONFIG'),
-        (['--probe', CONFIG], CONFIG, 'expected the config of a classifier for --probe, found'),
+        (['--probe', CONFIG], CONFIG, 'expected the config of a classifier with a backbone for'),
         (['--probe', ROOT / 'configs/selfsup/nope.py'], CONFIG, 'nope.py does not exist'),
         (['--probe', 'PROBE', '--cfg-options', 'model.backbone.norm_cfg.type=IN'],
          CONFIG, 'is of another model than the config'),

@@ -97,7 +97,7 @@ def test_on_the_fly_equals_a_png_tree(evaluate, tree, tmp_path, capsys):
     result = evaluate(*GRID, '--show', '2')
     out = capsys.readouterr().out
     shown = pictures(tmp_path / 'work')
-    assert list(shown) == ['val2017_0.png', 'val2017_1.png']
+    assert list(shown) == ['000_val2017_0.png', '001_val2017_1.png']
     assert out.endswith(f'and pictures of test images in {tmp_path}/work/pictures\n')
     assert 'partial: mean of 4 of 75 cells' in out and 'mPC  ' not in out
     assert {found.num_images for found in result.cells.values()} == {7}

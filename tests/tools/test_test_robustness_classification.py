@@ -162,9 +162,9 @@ def test_pictures_of_test_images(evaluate, tmp_path):
     for file in sorted((tmp_path / 'work/pictures').iterdir()):
         with Image.open(file) as picture:
             words[file.name] = picture.text['Description']
-    assert list(words) == ['cat_0.png', 'dog_0.png']
-    assert words['cat_0.png'].startswith('0.png. clean: cat 0.60; shot_noise 1: ')
-    assert words['dog_0.png'].startswith('0.png. clean: cat 0.60 (wrong); shot_noise 1: ')
+    assert list(words) == ['000_cat_0.png', '001_dog_0.png']
+    assert words['000_cat_0.png'].startswith('0.png. clean: cat 0.60; shot_noise 1: ')
+    assert words['001_dog_0.png'].startswith('0.png. clean: cat 0.60 (wrong); shot_noise 1: ')
 
 
 def copied(sets, tmp_path, name):

@@ -63,7 +63,7 @@ def test_pictures_of_test_images(run, case, tmp_path):
         '--eps', '64/255', '--steps', '2', '--show', '2')
     data = json.loads((case[0].parent / 'data/annotations/instances_val2017.json').read_text())
     for i in range(2):
-        with Image.open(tmp_path / 'pictures' / f'val2017_{i}.png') as picture:
+        with Image.open(tmp_path / 'pictures' / f'{i:03}_val2017_{i}.png') as picture:
             name, words = picture.text['Description'].removesuffix('.').split('. ')
             pixels = np.asarray(picture).astype(int)
         found = dict(panel.split(': ') for panel in words.split('; '))

@@ -62,7 +62,8 @@ def draw_examples(
         runner: With the model, loaded.
         trials: From ``trials_of``, with the clean images; sets of other images are passed over.
         count: How many images; they are taken in the order of the data set.
-        folder: Made if missing; files are named after the images and their folders.
+        folder: Made if missing; files are named after the images' places in the data set, their
+            folders and themselves.
 
     Raises:
         UserError: A file cannot be written.
@@ -94,9 +95,9 @@ def draw_examples(
                 info, panels = sheets[key]
                 draw = _detections if 'pred_instances' in sample else _guess
                 panels += draw(cell, sample.cpu(), image.float().cpu(), info, names)
-    for info, panels in sheets.values():
+    for i, (info, panels) in enumerate(sheets.values()):
         path = PurePath(info['img_path'])
-        _save(panels, Path(folder, f'{path.parent.name}_{path.stem}.png'), path.name)
+        _save(panels, Path(folder, f'{i:03}_{path.parent.name}_{path.stem}.png'), path.name)
 
 
 def chosen_cells(trials: Mapping[Cell, Trial]) -> list[Cell]:

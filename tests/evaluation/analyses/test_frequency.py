@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import torch
 
 from projects.dat.evaluation.analyses import frequency
 from projects.dat.evaluation.analyses.frequency import GRID, power_spectrum, radial_energy
+from projects.dat.runtime.errors import UserError
 
 
 def wave(cycles, size=96):
@@ -44,3 +46,11 @@ def test_of_every_attack(subject, toy):
     assert found['pgd_l2']['l2'] == pytest.approx(found['dat']['l2'], rel=0.1)
     # What the attack added is that to the reconstruction, which without one is nothing.
     assert found['reconstruction']['l2'] > found['dat']['l2'] > 0
+
+
+@pytest.mark.parametrize('subject', ['classifier'], indirect=True)
+def test_a_spectrum_that_was_deleted(subject, toy):
+    frequency.analyze(subject, toy, 0.2)
+    (Path(subject.cfg.work_dir) / 'analyses/frequency/spectrum_dat.npy').unlink()
+    with pytest.raises(UserError, match='delete .*frequency and run the analysis again'):
+        frequency.analyze(subject, toy, 0.2)

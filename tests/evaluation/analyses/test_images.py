@@ -11,6 +11,7 @@ from mmpretrain.structures import DataSample
 from projects.dat.evaluation.analyses.images import choose_images, set_targets
 from projects.dat.evaluation.test_images import build_datasets
 from projects.dat.runtime.errors import UserError
+from tests.training.coco_case import rewrite
 
 
 @pytest.fixture
@@ -117,6 +118,29 @@ def test_boxes_of_the_test_data(boxes, tmp_path):
     content = json.loads((tmp_path / 'annotations.json').read_text())
     assert cfg.test_evaluator.ann_file == str(tmp_path / 'annotations.json')
     assert len(content['images']) == len(content['annotations']) == 1
+
+
+def test_boxes_of_images_of_one_name_are_told_apart(boxes, tmp_path):
+    cfg = boxes[0]
+    data = shutil.copytree(boxes[1].parent, tmp_path / 'data')
+    first, second = data / 'val2017/night/1.jpg', data / 'val2017/1.jpg'
+    first.parent.mkdir()
+    (data / 'val2017/0.jpg').rename(first)
+    rewrite(data, lambda content: content['images'][0].update(file_name='night/1.jpg'), 'val2017')
+    cfg.test_dataloader.dataset.data_root = str(data)
+    cfg.test_evaluator.ann_file = str(data / 'annotations/instances_val2017.json')
+    own = copy.deepcopy(cfg)
+    set_targets(own, [str(first), str(second)], tmp_path, never)
+    found = json.loads((tmp_path / 'annotations.json').read_text())['annotations']
+    assert [(x['image_id'], x['category_id']) for x in found] == [(1, 1), (2, 2)]
+    # A copy could be of either.
+    shutil.copy(second, tmp_path / '1.jpg')
+    nothing = InstanceData(bboxes=torch.empty(0, 4), scores=torch.empty(0), labels=torch.empty(0))
+    text = set_targets(
+        cfg, [str(tmp_path / '1.jpg')], tmp_path,
+        lambda asked: [DetDataSample(pred_instances=nothing)],
+    )
+    assert text.startswith("the model's own detections")
 
 
 def test_boxes_that_only_the_model_knows(boxes, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from projects.dat.evaluation.page.run_folders import find_runs, read_literals
 from projects.dat.runtime.errors import UserError
+from tests.evaluation.result_case import make_result
 
 from .run_case import EVIL, METRIC, write_comparison, write_run
 
@@ -34,6 +35,21 @@ def test_methods_of_one_name_are_told_apart(tmp_path):
     assert list(find_runs(tmp_path)) == ['a/dat', 'b/dat']
     with pytest.raises(UserError, match='does not exist'):
         find_runs(tmp_path / 'c')
+
+
+def test_results_of_probes_belong_to_the_run_they_look_at(tmp_path):
+    for seed in (0, 1):
+        run = write_run(tmp_path / 'dat' / f'seed{seed}', seed, True)
+        (run / 'robustness.json').unlink()
+        write_run(run / 'knn', 7 + seed, False)
+    (runs,) = find_runs(tmp_path).values()
+    assert [run.title for run in runs] == ['dat, seed 0', 'dat, seed 1']
+    for i, run in enumerate(runs):
+        (name, result), = run.results[0].items()
+        assert name == 'knn/robustness.json' and result == make_result(
+            7 + i, ['fog', 'frost'], [1, 3]
+        )
+        assert run.facts()['attack'].startswith('DiscreteAttack')
 
 
 def test_facts(tmp_path):

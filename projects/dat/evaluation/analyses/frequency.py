@@ -16,6 +16,7 @@ from torch import Tensor
 from projects.dat.attacks import PixelAttack
 from projects.dat.attacks.base import Attack
 from projects.dat.attacks.perturbations import l2_norm
+from projects.dat.runtime.errors import UserError
 from projects.dat.runtime.files import replacing
 
 from ..results import CLEAN, Metrics, Result
@@ -149,7 +150,13 @@ def _spectra(result: Result, folder: Path) -> Figure:
     for axes in list(panels)[len(names):]:
         axes.remove()
     for axes, name in zip(figure.axes, names, strict=True):
-        density = np.load(folder / f'spectrum_{file_name(name)}.npy')
+        file = folder / f'spectrum_{file_name(name)}.npy'
+        if not file.is_file():
+            raise UserError(
+                f'expected {file} beside the figures that were made with it, found none: delete '
+                f'{folder} and run the analysis again'
+            )
+        density = np.load(file)
         image = axes.imshow(
             np.log10(np.maximum(density, 1e-6)), 'viridis', vmin=-2, vmax=2,
             extent=(-0.5, 0.5, 0.5, -0.5),

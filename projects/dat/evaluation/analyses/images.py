@@ -7,6 +7,7 @@ prediction.
 
 import json
 import os.path as osp
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -215,9 +216,14 @@ class _Boxes:
         return {}
 
     def find(self, files: Sequence[str]) -> dict[str, list[dict]]:
-        """Annotations by file, of those that have the name of a test image."""
-        known = {osp.basename(path): boxes for path, boxes in self.known(False).items()}
-        return {f: known[osp.basename(f)] for f in files if osp.basename(f) in known}
+        """Annotations by file, of test images and of those that have the name of just one."""
+        known = self.known(False)
+        shared = Counter(map(osp.basename, known))
+        by_name = {
+            name: boxes for path, boxes in known.items() if shared[name := osp.basename(path)] == 1
+        }
+        found = {file: known.get(file, by_name.get(osp.basename(file))) for file in files}
+        return {file: boxes for file, boxes in found.items() if boxes is not None}
 
     def read(self, cfg: Config, boxes: dict[str, Sequence[dict]], folder: Path) -> None:
         """Let test loader and evaluator read an annotation file of these images."""

@@ -100,12 +100,16 @@ class Run:
 
     @cached_property
     def results(self) -> tuple[dict[str, Result], list[str]]:
-        """Its results by the names of their files, and why others cannot be read."""
+        """Its results by the names of their files, and why others cannot be read.
+
+        Those of classifiers on its backbone (``tools/compare.py --probe``) lie in folders inside.
+        """
         results, amiss = {}, []
-        for file in sorted(self.folder.glob('*.json')):
+        probes = self.folder.glob('*/*.json') if SEED.fullmatch(self.folder.name) else ()
+        for file in sorted([*self.folder.glob('*.json'), *probes]):
             if is_result(file):
                 try:
-                    results[file.name] = Result.load(file)
+                    results[str(file.relative_to(self.folder))] = Result.load(file)
                 except UserError as error:
                     amiss.append(str(error))
         return results, amiss
@@ -170,7 +174,7 @@ def find_runs(root: str | Path) -> dict[str, list[Run]]:
         started = any((folder / x / 'vis_data' / 'scalars.json').exists() for x in inside)
         if started or any(is_result(folder / x) for x in files if x.endswith('.json')):
             folders.append(folder)
-        deep = len(folder.relative_to(root).parts) >= DEPTH
+        deep = len(folder.relative_to(root).parts) >= DEPTH or SEED.fullmatch(folder.name)
         inside[:] = [] if deep else sorted(
             x for x in inside if not START.fullmatch(x) and x != 'analyses'
         )

@@ -96,6 +96,8 @@ def _places(
             if run.folder != root:
                 yield run, title, run.folder
             yield run, title, run.folder / 'evaluation'  # where tools/compare.py evaluates
+            for folder in sorted(run.folder.glob('*/evaluation')):  # and its probes
+                yield run, ', '.join(filter(None, [title, folder.parent.name])), folder
 
 
 def inlined(file: Path, caption: str, alt: str, amiss: list[str]) -> list[Picture]:
