@@ -3,7 +3,7 @@
 # parameters.
 #
 # Reproduces: weighted k-NN of instance discrimination (arXiv:1805.01978), with fewer neighbors.
-# Cost: 20 s of a CPU.
+# Cost: one pass over the images.
 # Expected: unknown; 10 % is chance.
 _base_ = './linear_probe_small.py'
 

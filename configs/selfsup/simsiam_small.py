@@ -2,8 +2,7 @@
 # compare plain and adversarial pre-training on a CPU.
 #
 # Reproduces: nothing published.
-# Cost: 1.6 s an iteration of 64 images, 0.6 hours for 40 epochs of 2,200, on one thread of a
-#   CPU that other work shares.
+# Cost: 40 epochs of 2,200 images; half an hour or more of one CPU thread.
 # Expected: unknown.
 _base_ = ['../_base_/datasets/views_96.py', '../_base_/schedules/selfsup_small.py']
 
