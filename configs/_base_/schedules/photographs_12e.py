@@ -1,4 +1,4 @@
-# 12 epochs of a small detector on a few thousand photographs, from a backbone with ImageNet weights.
+# 12 epochs of a small detector on a few thousand photographs, from a backbone of ImageNet.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12, val_interval=2)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
