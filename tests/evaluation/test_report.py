@@ -88,6 +88,25 @@ def test_groups_that_are_complete_stay_in_a_partial_summary():
     assert table.rows[0][2] == table.rows[0][3]
 
 
+def test_other_metrics_of_clean_and_corrupted_images():
+    methods = {}
+    for i, method in enumerate(NAMES):
+        result = make_result(i, **GRIDS['small'])
+        for j, found in enumerate(result.cells.values()):
+            found.metrics['coco/bbox_mAP_50'] = 0.1 * i + 0.01 * j
+        methods[method] = [result]
+    table, = report.metric_tables(Comparison(methods))
+    # There are no small objects.
+    assert table.header == ['method', 'images', 'bbox_mAP_50']
+    assert table.rows == [
+        [method, *row] for method, *rows in zip(
+            NAMES, [['clean', '0.0'], ['clean', '10.0'], ['clean', '20.0']],
+            [['mean of 4', '2.5'], ['mean of 4', '12.5'], ['mean of 4', '22.5']], strict=True)
+        for row in rows
+    ]
+    assert report.metric_tables(make_comparison(NAMES)) == []
+
+
 @pytest.mark.parametrize('seeds', [1, 2])
 @pytest.mark.parametrize('grid', GRIDS)
 def test_cells_in_points_with_differences_in_brackets(grid, seeds):

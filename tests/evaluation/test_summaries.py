@@ -45,6 +45,7 @@ def test_hold_out_corruptions_count_nowhere():
         (list(product(BENCHMARK, SEVERITIES))[:-1], 0.5, 74, {'noise', 'blur', 'weather'}),
         ([('fog', 3), ('snow', 1)], 0.5, 2, set()),
         (product(GROUPS['blur'], SEVERITIES), None, 20, {'blur'}),
+        (product(BENCHMARK, (1, 3)), 0.5, 30, set(GROUPS)),
     ],
 )
 def test_a_partial_result_has_no_mpc(cells, clean, count, groups):
@@ -53,6 +54,9 @@ def test_a_partial_result_has_no_mpc(cells, clean, count, groups):
     summary = summaries.coco_c(result)
     assert 'mPC' not in summary and 'rPC' not in summary and summary['clean'] == clean
     assert {group for group in GROUPS if summary[group] is not None} == groups
+    for group in groups:
+        own = [result.value(cell) for cell in cells if cell[0] in GROUPS[group]]
+        assert summary[group] == pytest.approx(np.mean(own))
     name = summaries.mean_name(summary)
     if count:
         assert name == f'partial: mean of {count} of 75 cells'

@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+from projects.dat.corruptions.names import CORRUPTIONS
 from projects.dat.runtime.files import replacing, writing
 
 from . import plots, summaries
@@ -25,7 +26,7 @@ _MARKED = {'rPC': 'rPC %', **{name: f'{name} ↓' for name in summaries.ERRORS}}
 
 def terminal_text(comparison: Comparison) -> str:
     """All tables, aligned."""
-    shown = summary_tables(comparison) + cell_tables(comparison)
+    shown = [*summary_tables(comparison), *metric_tables(comparison), *cell_tables(comparison)]
     return '\n'.join([*map(to_terminal, shown), *notes(comparison)])
 
 
@@ -57,8 +58,12 @@ def write_report(comparison: Comparison, out: str | Path) -> str:
             figure.savefig(picture, format='png', dpi=130)
             _write(out / name, picture.getvalue())
             links.append(f'![{name}]({name})\n')
-    summary, cells = (map(to_markdown, f(comparison)) for f in (summary_tables, cell_tables))
-    markdown = '\n'.join(['# Robustness\n', *summary, *links, *cells, *notes(comparison), ''])
+    summary, metrics, cells = (
+        map(to_markdown, tables(comparison))
+        for tables in (summary_tables, metric_tables, cell_tables)
+    )
+    parts = ['# Robustness\n', *summary, *links, *metrics, *cells, *notes(comparison), '']
+    markdown = '\n'.join(parts)
     _write(out / 'comparison.md', markdown.encode())
     _write(out / 'comparison.csv', cells_csv(comparison).encode())
     _write(out / 'summary.csv', summary_csv(comparison).encode())
@@ -93,6 +98,29 @@ def summary_tables(comparison: Comparison) -> list[Table]:
             for name in comparison.others
         ]))
     return tables
+
+
+def metric_tables(comparison: Comparison) -> list[Table]:
+    """What the evaluator measured besides, such as AP50 and AP of small objects: on clean images
+    and, as a mean, on the corrupted ones. Without others there is no table.
+    """
+    example = comparison.example
+    corrupted = [cell for cell in comparison.cells if cell[0] in CORRUPTIONS]
+    images = {'clean': [CLEAN], f'mean of {len(corrupted)}': corrupted}
+    images = {name: cells for name, cells in images.items() if example.cells.keys() & cells}
+    names = dict.fromkeys(name for found in example.cells.values() for name in found.metrics)
+    columns = {
+        name: [
+            _show(points, comparison.absolute(method, mean_of(cells, name)))
+            for method in comparison.methods for cells in images.values()
+        ]
+        for name in names if name != example.identity.metric
+    }
+    columns = {name: texts for name, texts in columns.items() if set(texts) != {'-'}}
+    heads = [[method, name] for method in comparison.methods for name in images]
+    rows = [[*head, *row] for head, *row in zip(heads, *columns.values(), strict=True)]
+    header = ['method', 'images', *(name.rpartition('/')[2] for name in columns)]
+    return [Table('Other metrics (x 100)', header, rows)] if columns else []
 
 
 def cell_tables(comparison: Comparison) -> list[Table]:

@@ -104,10 +104,10 @@ class Result:
     identity: Identity
     cells: dict[Cell, Measurement] = field(default_factory=dict)
 
-    def value(self, cell: Cell) -> float | None:
-        """The identity's metric on one cell; None if it is not there."""
+    def value(self, cell: Cell, metric: str | None = None) -> float | None:
+        """A metric on one cell, or the identity's; None if it is not there."""
         found = self.cells.get(cell)
-        return None if found is None else found.metrics[self.identity.metric]
+        return None if found is None else found.metrics.get(metric or self.identity.metric)
 
     def add(self, cell: Cell, metrics: Mapping[str, float], num_images: int) -> None:
         """Put in what was measured on one cell.

@@ -40,13 +40,20 @@ ERRORS = ('mCE', 'relative mCE')
 """Quantities of which less is better."""
 
 
-def mean_of(cells: Iterable[Cell]) -> Quantity:
-    """Mean of the metric over cells; None where one of them is missing, or where there are none."""
+def mean_of(cells: Iterable[Cell], metric: str | None = None) -> Quantity:
+    """Mean of a metric over cells; None where one of them is missing, or where there are none.
+
+    Args:
+        cells: Sets at their levels.
+        metric: None for that of the result's identity. COCO's -1, for lack of objects of a size, is
+            missing.
+    """
     cells = list(cells)
 
     def quantity(result: Result) -> float | None:
-        values = [result.value(cell) for cell in cells]
-        return None if not values or None in values else math.fsum(values) / len(values)
+        values = [result.value(cell, metric) for cell in cells]
+        known = values and None not in values and min(values) >= 0
+        return math.fsum(values) / len(values) if known else None
 
     return quantity
 
@@ -68,9 +75,10 @@ def coco_c(result: Result) -> dict[str, float | None]:
     Returns:
         Fractions by name. 'clean' is their P. 'mPC', the mean over the 75 cells of the benchmark,
         and 'rPC', mPC / P, stand only where P and all these cells are known; otherwise the mean
-        over those that are known is there under a name that says so. A group's mean is None where
-        one of its cells is missing, and rPC where P is 0. 'COCO-O' is the mean over its six
-        domains, and 'effective robustness' by how much it exceeds 0.45 times P.
+        over those that are known is there under a name that says so. A group's mean is over all
+        severities of the result, None where one of its cells is missing; rPC is None where P is 0.
+        'COCO-O' is the mean over its six domains, and 'effective robustness' by how much it exceeds
+        0.45 times P.
     """
     found = _means(result, 'mPC', result.value(CLEAN) is not None)
     clean = found['clean']
@@ -91,8 +99,7 @@ def imagenet_c(result: Result) -> dict[str, float | None]:
         Accuracies as fractions, and the two errors as fractions of AlexNet's, by name. 'mean
         corrupted', 'mCE' and 'relative mCE' stand only where all 75 cells of the benchmark are
         known; otherwise the mean over those that are known is there under a name that says so.
-        'relative mCE' is None where the clean images are missing, a group's mean where one of its
-        cells is.
+        'relative mCE' is None where the clean images are missing; groups are as in :func:`coco_c`.
     """
     found = _means(result, 'mean corrupted', True)
     # AlexNet's errors are of the first guess.
@@ -119,7 +126,8 @@ def _means(result: Result, name: str, whole: bool) -> dict[str, float | None]:
 
 
 def _groups(result: Result) -> dict[str, float | None]:
-    return {group: mean_of(product(names, SEVERITIES))(result) for group, names in GROUPS.items()}
+    there = {level for name, level in result.cells if name in BENCHMARK}
+    return {group: mean_of(product(names, there))(result) for group, names in GROUPS.items()}
 
 
 def _mean(values: Iterable[float]) -> float:

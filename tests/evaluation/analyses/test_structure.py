@@ -54,6 +54,8 @@ def test_images_that_say_nothing():
 def test_of_every_attack(subject, toy):
     result = structure.analyze(subject, toy, 0.2)
     boxes = subject.metric.startswith('coco')
+    flips = result.cells['dat_flip 0.2', 0].metrics
+    assert flips['attack/token_change'] == pytest.approx(0.2, abs=0.02)
     for found in result.cells.values():
         assert ('on_objects' in found.metrics) == boxes
         if boxes:

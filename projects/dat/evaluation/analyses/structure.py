@@ -15,11 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from projects.dat.attacks import TokenFlipAttack
 from projects.dat.attacks.base import Attack
 from projects.dat.training.attack_pictures import attack_sheet
 
 from ..results import Metrics, Result
-from .matched import RECONSTRUCTION, find_attacks
+from .matched import DAT, RECONSTRUCTION, find_attacks
 from .study import Study, file_name, listing, number
 from .subject import Batch, Observe, Subject
 
@@ -32,7 +33,7 @@ _SIDE = 8  # px, of the squares, where an attack has no tokens
 
 
 def analyze(subject: Subject, tokenizer: str, rate: float) -> Result:
-    """Draw and measure every attack.
+    """Draw and measure every attack, and token flips that change as many tokens as DAT.
 
     Args:
         subject: Model and images.
@@ -47,6 +48,7 @@ def analyze(subject: Subject, tokenizer: str, rate: float) -> Result:
     """
     attacks, facts = find_attacks(subject, tokenizer, rate)
     attacks.pop(RECONSTRUCTION)
+    attacks[f'dat_flip {rate:g}'] = TokenFlipAttack(attacks[DAT].tokenizer, rate)
     study = Study('structure', subject, CLUSTERING, facts)
     cells = {
         (name, 0): lambda observe, attack=attack: _measure(subject, attack, observe)

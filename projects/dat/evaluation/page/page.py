@@ -11,7 +11,7 @@ from projects.dat.runtime.files import replacing
 
 from .. import plots
 from ..comparison import Comparison
-from ..report import PICTURES, cell_tables, notes, summary_tables
+from ..report import PICTURES, cell_tables, metric_tables, notes, summary_tables
 from ..results import Result
 from ..tables import Table, from_markdown
 from .inline_pictures import Picture
@@ -180,7 +180,8 @@ def _of_comparison(title: str, comparison: Comparison, why: list[str]) -> Robust
         for draw, words in PLOTS.items()
         if comparison.others or draw is plots.severity_curves  # a point alone says nothing
     ]
-    summary, cells = summary_tables(comparison), cell_tables(comparison)
+    summary = summary_tables(comparison)
+    cells = metric_tables(comparison) + cell_tables(comparison)
     folded = cells if summary and comparison.others else []
     identity = comparison.example.identity
     measured = [
