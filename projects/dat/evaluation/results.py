@@ -171,8 +171,8 @@ class Result:
         difference = result.identity.difference(identity, model=True)
         if difference:
             raise UserError(
-                f'{path} holds results of something else than this run ({difference}): write to '
-                'another file with --out, or remove that one'
+                f'{path} holds results of something else than this run ({difference}): give '
+                'another place with --out or --work-dir, or remove that file'
             )
         data = {**result.identity.data, **identity.data}
         return cls(dataclasses.replace(result.identity, data=data), result.cells)
