@@ -62,7 +62,8 @@ def test_of_every_attack(subject, toy):
             # The boxes are 40 x 30 of images of 96 x 64, wherever the changes are.
             assert found.metrics['on_objects_chance'] == pytest.approx(1200 / 6144, abs=0.08)
     folder = f'{subject.cfg.work_dir}/analyses/structure'
-    with open(f'{folder}/dat.png', 'rb') as file:
-        assert file.read(4) == b'\x89PNG'
+    for name in ('dat', 'places'):
+        with open(f'{folder}/{name}.png', 'rb') as file:
+            assert file.read(4) == b'\x89PNG'
     with open(f'{folder}/summary.md') as file:
         assert ('inside boxes' in file.read()) == boxes

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from projects.dat.attacks import TokenFlipAttack
@@ -21,7 +22,7 @@ from projects.dat.training.attack_pictures import attack_sheet
 
 from ..results import Metrics, Result
 from .matched import DAT, RECONSTRUCTION, find_attacks
-from .study import Study, file_name, listing, number
+from .study import Study, file_name, listing, number, style
 from .subject import Batch, Observe, Subject
 
 CLUSTERING = 'clustering'
@@ -56,6 +57,7 @@ def analyze(subject: Subject, tokenizer: str, rate: float) -> Result:
     }
     result = study.run(cells)
     pictures = {file_name(name): _sheet(subject, attack) for name, attack in attacks.items()}
+    pictures['places'] = _places(result)
     study.write(result, pictures, _text(result))
     return result
 
@@ -195,6 +197,32 @@ def _sheet(subject: Subject, attack: Attack) -> np.ndarray:
 
     subject.attack(attack, draw, batches=1)
     return sheets[0]
+
+
+def _places(result: Result) -> Figure:
+    """How much the change of each attack clusters and, with boxes, falls on objects."""
+    found = {name: x.metrics for (name, _), x in result.cells.items()}
+    with_objects = any('on_objects' in metrics for metrics in found.values())
+    figure = Figure((9 if with_objects else 5, 3.2), layout='constrained')
+    panels = figure.subplots(1, 1 + with_objects, sharey=True, squeeze=False)[0]
+    names = list(found)
+    point = style(1) | dict(linestyle='none', markersize=8)
+    panels[0].plot([found[name][CLUSTERING] for name in names], names, **point)
+    panels[0].axvline(1, color='black', linestyle=':')
+    panels[0].set(xscale='log', xlabel='changing together, in times chance')
+    panels[0].invert_yaxis()
+    if with_objects:
+        on, chance = (
+            [100 * found[name].get(key, 0) for name in names]
+            for key in ('on_objects', 'on_objects_chance')
+        )
+        panels[1].plot(on, names, **point, label='found')
+        panels[1].plot(chance, names, 'k|', markersize=16, label='by chance')
+        panels[1].set(xlim=(0, 100), xlabel='change inside boxes (%)')
+        panels[1].legend(loc='lower right')
+    for axes in panels:
+        axes.grid(alpha=0.3)
+    return figure
 
 
 def _text(result: Result) -> str:
