@@ -161,7 +161,7 @@ def test_two_processes_give_the_figures_of_one(evaluate, case, tmp_path):
                          capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
     assert run.stdout.count('partial: mean of 1 of 75 cells') == 1
-    assert list(pictures(tmp_path / 'work')) == ['val2017_0.png']
+    assert list(pictures(tmp_path / 'work')) == ['000_val2017_0.png']
     result = Result.load(tmp_path / 'work/coco_c.json')
     assert result.cells == expected.cells
     difference = result.identity.difference(expected.identity, model=True)
