@@ -42,6 +42,7 @@ def test_results_of_probes_belong_to_the_run_they_look_at(tmp_path):
         run = write_run(tmp_path / 'dat' / f'seed{seed}', seed, True)
         (run / 'robustness.json').unlink()
         write_run(run / 'knn', 7 + seed, False)
+        (run / 'knn/evaluation').mkdir()
     (runs,) = find_runs(tmp_path).values()
     assert [run.title for run in runs] == ['dat, seed 0', 'dat, seed 1']
     for i, run in enumerate(runs):

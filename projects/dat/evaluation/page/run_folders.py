@@ -55,6 +55,13 @@ class Run:
         return sorted(path for path in self.folder.iterdir() if START.fullmatch(path.name))
 
     @cached_property
+    def probes(self) -> list[Path]:
+        """Folders of classifiers on its backbone, which tools/compare.py --probe trained."""
+        if not SEED.fullmatch(self.folder.name):
+            return []
+        return sorted(path.parent for path in self.folder.glob('*/evaluation'))
+
+    @cached_property
     def config_text(self) -> str:
         """The config of its last training, or else of its last evaluation; '' without one."""
         trained = [x for x in self.starts if (x / 'vis_data' / 'scalars.json').exists()]
@@ -100,13 +107,10 @@ class Run:
 
     @cached_property
     def results(self) -> tuple[dict[str, Result], list[str]]:
-        """Its results by the names of their files, and why others cannot be read.
-
-        Those of classifiers on its backbone (``tools/compare.py --probe``) lie in folders inside.
-        """
+        """Its results and its probes' by their files' names, and why others cannot be read."""
         results, amiss = {}, []
-        probes = self.folder.glob('*/*.json') if SEED.fullmatch(self.folder.name) else ()
-        for file in sorted([*self.folder.glob('*.json'), *probes]):
+        places = [self.folder, *self.probes]
+        for file in (file for place in places for file in sorted(place.glob('*.json'))):
             if is_result(file):
                 try:
                     results[str(file.relative_to(self.folder))] = Result.load(file)

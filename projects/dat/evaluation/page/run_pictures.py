@@ -96,8 +96,8 @@ def _places(
             if run.folder != root:
                 yield run, title, run.folder
             yield run, title, run.folder / 'evaluation'  # where tools/compare.py evaluates
-            for folder in sorted(run.folder.glob('*/evaluation')):  # and its probes
-                yield run, ', '.join(filter(None, [title, folder.parent.name])), folder
+            for probe in run.probes:
+                yield run, ', '.join(filter(None, [title, probe.name])), probe / 'evaluation'
 
 
 def inlined(file: Path, caption: str, alt: str, amiss: list[str]) -> list[Picture]:
